@@ -1,0 +1,168 @@
+//! What a series looks like outside, rendered once at its birth.
+
+use bytes::Bytes;
+use prost::encoding::{WireType, encode_key, encode_varint};
+
+use super::Sample;
+use crate::catalogue::{Buckets, Kind};
+
+/// Everything of a series' exposition that does not change.
+#[derive(Debug, Default)]
+pub(crate) struct Rendered {
+    /// `name{labels} ` of a plain series.
+    line: Bytes,
+    /// Lines of a histogram.
+    histogram: Option<Box<HistogramLines>>,
+    /// The labels as `LabelPair` messages of the protobuf format, each with its key and length.
+    proto_labels: Bytes,
+}
+
+/// What stands before the values of a histogram's lines.
+#[derive(Debug)]
+pub(crate) struct HistogramLines {
+    /// The `_bucket` lines, `+Inf` last.
+    pub(crate) buckets: Vec<Bytes>,
+    pub(crate) sum: Bytes,
+    pub(crate) count: Bytes,
+}
+
+impl Rendered {
+    pub(super) fn new(name: &str, sample: &Sample<'_>, tags: &[(String, String)]) -> Self {
+        let own = sample
+            .metric
+            .labels
+            .iter()
+            .map(|l| l.name)
+            .zip(sample.labels.iter().map(|v| String::from_utf8_lossy(v)));
+        let mut labels: Vec<(&str, _)> = own.collect();
+        for (tag, value) in tags {
+            if !labels.iter().any(|(name, _)| name == tag) {
+                labels.push((tag, value.into()));
+            }
+        }
+        let mut text = String::new();
+        let mut proto = Vec::new();
+        for (label, value) in &labels {
+            push_label(&mut text, label, value);
+            push_pair(&mut proto, label, value);
+        }
+        let mut rendered = Self { proto_labels: proto.into(), ..Self::default() };
+        match sample.metric.kind {
+            Kind::Histogram(buckets) => {
+                rendered.histogram = Some(Box::new(histogram_lines(name, &text, buckets)))
+            }
+            _ => rendered.line = line(name, "", &text),
+        }
+        rendered
+    }
+
+    /// `name{labels} ` of a plain series.
+    pub(crate) fn line(&self) -> &[u8] {
+        &self.line
+    }
+
+    /// The lines of a histogram.
+    pub(crate) fn histogram(&self) -> Option<&HistogramLines> {
+        self.histogram.as_deref()
+    }
+
+    /// The labels in protobuf.
+    pub(crate) fn proto_labels(&self) -> &[u8] {
+        &self.proto_labels
+    }
+
+    /// What tells this series from others of its family.
+    pub(crate) fn identity(&self) -> &[u8] {
+        &self.proto_labels
+    }
+}
+
+/// `le` of the classic bucket `2^power`, as Go and OpenMetrics write it.
+pub(crate) fn bound(power: i32) -> String {
+    let value = 2f64.powi(power);
+    if value >= 1.0 { format!("{value:.1}") } else { ryu::Buffer::new().format_finite(value).to_owned() }
+}
+
+fn histogram_lines(name: &str, labels: &str, buckets: Buckets) -> HistogramLines {
+    let bucket = |le: &str| {
+        let mut all = labels.to_owned();
+        push_label(&mut all, "le", le);
+        line(name, "_bucket", &all)
+    };
+    let mut lines: Vec<Bytes> = (buckets.first..=buckets.last).map(|power| bucket(&bound(power))).collect();
+    lines.push(bucket("+Inf"));
+    HistogramLines { buckets: lines, sum: line(name, "_sum", labels), count: line(name, "_count", labels) }
+}
+
+fn line(name: &str, suffix: &str, labels: &str) -> Bytes {
+    let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    Bytes::from(format!("{name}{suffix}{braces} "))
+}
+
+fn push_label(out: &mut String, name: &str, value: &str) {
+    if !out.is_empty() {
+        out.push(',');
+    }
+    out.push_str(name);
+    out.push_str("=\"");
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// A `LabelPair { name = 1, value = 2 }` in field 1 of its metric.
+fn push_pair(out: &mut Vec<u8>, name: &str, value: &str) {
+    let mut pair = Vec::new();
+    for (tag, text) in [(1, name), (2, value)] {
+        encode_key(tag, WireType::LengthDelimited, &mut pair);
+        encode_varint(text.len() as u64, &mut pair);
+        pair.extend_from_slice(text.as_bytes());
+    }
+    encode_key(1, WireType::LengthDelimited, out);
+    encode_varint(pair.len() as u64, out);
+    out.extend_from_slice(&pair);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        accumulator::Value,
+        catalogue::{Label, Metric},
+    };
+
+    static HOSTILE: Metric = Metric::gauge("m", "M.", &[Label::bounded("path", 9)]);
+
+    #[test]
+    fn label_values_are_escaped() {
+        let sample = Sample {
+            metric: &HOSTILE,
+            prefix: "",
+            part: b"",
+            labels: &[b"a\"b\\c\nd"],
+            value: Value::Number(0.0),
+        };
+        let rendered = Rendered::new("m", &sample, &[]);
+        assert_eq!(rendered.line(), br#"m{path="a\"b\\c\nd"} "#);
+    }
+
+    #[test]
+    fn the_metrics_own_label_wins_over_a_tag() {
+        let sample =
+            Sample { metric: &HOSTILE, prefix: "", part: b"", labels: &[b"x"], value: Value::Number(0.0) };
+        let tags = [("path".to_owned(), "tag".to_owned()), ("rack".to_owned(), "7".to_owned())];
+        let rendered = Rendered::new("m", &sample, &tags);
+        assert_eq!(rendered.line(), br#"m{path="x",rack="7"} "#);
+    }
+
+    #[test]
+    fn bounds_are_canonical() {
+        assert_eq!([bound(-20), bound(-1), bound(0), bound(4)], ["9.5367431640625e-7", "0.5", "1.0", "16.0"]);
+    }
+}

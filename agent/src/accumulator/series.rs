@@ -1,0 +1,484 @@
+//! The interning accumulator: a series is named, filtered and rendered once; from then on a sample is an
+//! index and a value.
+//!
+//! A known series is found by prediction (inputs deliver in the same order every cycle, so the series that
+//! followed last time is compared first) or by a hash of the borrowed bytes. Neither allocates.
+
+use std::hash::{BuildHasher, Hasher};
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::{Accumulator, Histogram, Sample, Value, memory::full_name, render::Rendered};
+use crate::catalogue::{Kind, Metric};
+
+/// Decides what a series is called outside, when it is born.
+pub trait Naming: Send {
+    /// The exported name of a raw name, or nothing when the series is not wanted.
+    fn export(&self, raw: &str) -> Option<String>;
+    /// Labels to add; a label of the metric itself wins.
+    fn tags(&self) -> &[(String, String)];
+}
+
+/// Bounds of a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Series that one metric may have; later ones are counted and left out.
+    pub series_per_metric: u32,
+    /// Cycles after which a series that was not seen is forgotten.
+    pub keep_cycles: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { series_per_metric: 10_000, keep_cycles: 60 }
+    }
+}
+
+const NONE: u32 = u32::MAX;
+/// A sweep is only worth its work when so many series are gone.
+const SWEEP_AT_LEAST: usize = 64;
+
+/// A series and what was decided about it.
+#[derive(Debug)]
+pub struct Series {
+    metric: &'static Metric,
+    key: Box<[u8]>,
+    /// Index of its family; `NONE` when it was filtered out.
+    family: u32,
+    /// Position in the column of histograms.
+    histogram: u32,
+    /// The series that followed it in the last cycle.
+    next: u32,
+    /// Cycle that last brought a value.
+    stamp: u64,
+    number: f64,
+    rendered: Rendered,
+}
+
+impl Series {
+    /// What was rendered at its birth.
+    pub(crate) fn rendered(&self) -> &Rendered {
+        &self.rendered
+    }
+}
+
+/// All series of one exported name.
+#[derive(Debug)]
+pub struct Family {
+    /// Definition.
+    pub metric: &'static Metric,
+    /// Exported name.
+    pub name: Bytes,
+    pub(crate) series: Vec<u32>,
+}
+
+/// What a collection left: families, their series and the values of the published cycle.
+#[derive(Debug, Default)]
+pub struct Frame {
+    families: Vec<Family>,
+    series: Vec<Series>,
+    histograms: Vec<Histogram>,
+    published: u64,
+    epoch: u64,
+}
+
+impl Frame {
+    /// The families, in the order of their birth.
+    pub fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    /// Changes whenever a series or family is born or forgotten.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// A series of a family.
+    pub fn series(&self, index: u32) -> &Series {
+        &self.series[index as usize]
+    }
+
+    /// Its value, if the published cycle brought one.
+    #[inline]
+    pub fn value(&self, index: u32) -> Option<Value<'_>> {
+        let series = &self.series[index as usize];
+        if series.stamp != self.published {
+            None
+        } else if series.histogram == NONE {
+            Some(Value::Number(series.number))
+        } else {
+            self.histograms.get(series.histogram as usize).map(Value::Histogram)
+        }
+    }
+
+    /// Series with a value in the published cycle.
+    pub fn live(&self) -> usize {
+        if self.published == 0 {
+            return 0;
+        }
+        self.series.iter().filter(|s| s.stamp == self.published && s.family != NONE).count()
+    }
+
+    /// Publishes nothing until the next successful cycle.
+    pub fn withdraw(&mut self) {
+        self.published = 0;
+    }
+}
+
+/// The accumulator that pipelines use.
+pub struct SeriesStore {
+    frame: Frame,
+    naming: Box<dyn Naming>,
+    limits: Limits,
+    table: HashTable<u32>,
+    hasher: FixedState,
+    cycle: u64,
+    last: u32,
+    first: u32,
+    /// Samples left out because their metric had too many series.
+    pub over_limit: u64,
+    /// Samples whose series had already been delivered in the same cycle.
+    pub duplicates: u64,
+}
+
+impl SeriesStore {
+    /// An empty store.
+    pub fn new(naming: Box<dyn Naming>, limits: Limits) -> Self {
+        Self {
+            frame: Frame::default(),
+            naming,
+            limits,
+            table: HashTable::new(),
+            hasher: FixedState::default(),
+            cycle: 0,
+            last: NONE,
+            first: NONE,
+            over_limit: 0,
+            duplicates: 0,
+        }
+    }
+
+    /// Starts a cycle. What the last one published stays until [`Self::publish`].
+    pub fn begin(&mut self) {
+        self.cycle += 1;
+        self.last = NONE;
+    }
+
+    /// Ends a cycle: its samples become the frame, and series that have not been seen for long are forgotten.
+    pub fn publish(&mut self) {
+        self.frame.published = self.cycle;
+        let gone = self.frame.series.len().saturating_sub(self.frame.live());
+        if gone >= SWEEP_AT_LEAST && self.cycle.is_multiple_of(self.limits.keep_cycles) {
+            self.sweep();
+        }
+    }
+
+    /// Ends a cycle that failed: nothing is published.
+    pub fn withdraw(&mut self) {
+        self.frame.withdraw();
+    }
+
+    /// What was published last.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    fn hash(&self, sample: &Sample<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_usize(std::ptr::from_ref(sample.metric).addr());
+        for piece in pieces(sample) {
+            hasher.write(piece);
+            hasher.write_u8(0xff);
+        }
+        hasher.finish()
+    }
+
+    /// The series that followed the last one in the previous cycle, if it is this one again.
+    #[inline]
+    fn predicted(&self, sample: &Sample<'_>) -> Option<u32> {
+        let index = if self.last == NONE { self.first } else { self.frame.series[self.last as usize].next };
+        let series = self.frame.series.get(index as usize)?;
+        is(series, sample).then_some(index)
+    }
+
+    fn find(&mut self, sample: &Sample<'_>) -> Option<u32> {
+        let hash = self.hash(sample);
+        let series = &self.frame.series;
+        let found = self.table.find(hash, |&i| is(&series[i as usize], sample)).copied();
+        let index = match found {
+            Some(index) => index,
+            None => self.bear(hash, sample)?,
+        };
+        if self.last == NONE {
+            self.first = index;
+        } else {
+            self.frame.series[self.last as usize].next = index;
+        }
+        Some(index)
+    }
+
+    #[cold]
+    fn bear(&mut self, hash: u64, sample: &Sample<'_>) -> Option<u32> {
+        let siblings = self.frame.series.iter().filter(|s| std::ptr::eq(s.metric, sample.metric)).count();
+        if siblings >= self.limits.series_per_metric as usize {
+            return None;
+        }
+        let index = u32::try_from(self.frame.series.len()).ok().filter(|&i| i != NONE)?;
+        let raw = full_name(sample);
+        let mut series = Series {
+            metric: sample.metric,
+            key: key(sample),
+            family: NONE,
+            histogram: NONE,
+            next: NONE,
+            stamp: 0,
+            number: 0.0,
+            rendered: Rendered::default(),
+        };
+        if let Some(name) = self.naming.export(&raw) {
+            series.rendered = Rendered::new(&name, sample, self.naming.tags());
+            series.family = self.family(name, sample.metric, index);
+            if let Kind::Histogram(buckets) = sample.metric.kind {
+                series.histogram = u32::try_from(self.frame.histograms.len()).ok()?;
+                self.frame.histograms.push(Histogram::new(buckets));
+            }
+            self.frame.epoch += 1;
+        }
+        self.frame.series.push(series);
+        let (series, hasher) = (&self.frame.series, &self.hasher);
+        self.table.insert_unique(hash, index, |&i| stored_hash(hasher, &series[i as usize]));
+        Some(index)
+    }
+
+    fn family(&mut self, name: String, metric: &'static Metric, series: u32) -> u32 {
+        let families = &mut self.frame.families;
+        let at = families.iter().position(|f| f.name == name.as_bytes()).unwrap_or_else(|| {
+            families.push(Family { metric, name: Bytes::from(name), series: Vec::new() });
+            families.len() - 1
+        });
+        families[at].series.push(series);
+        u32::try_from(at).unwrap_or(NONE)
+    }
+
+    /// Forgets series that have not been seen for `keep_cycles`.
+    fn sweep(&mut self) {
+        let oldest = self.cycle.saturating_sub(self.limits.keep_cycles);
+        let frame = &mut self.frame;
+        let mut histograms = Vec::new();
+        let mut kept: Vec<Series> = Vec::with_capacity(frame.series.len());
+        for family in &mut frame.families {
+            family.series.clear();
+        }
+        for mut series in frame.series.drain(..) {
+            if series.stamp < oldest {
+                continue;
+            }
+            let index = u32::try_from(kept.len()).unwrap_or(NONE);
+            series.next = NONE;
+            if let Some(family) = frame.families.get_mut(series.family as usize) {
+                family.series.push(index);
+            }
+            if let Some(histogram) = frame.histograms.get(series.histogram as usize) {
+                series.histogram = u32::try_from(histograms.len()).unwrap_or(NONE);
+                histograms.push(histogram.clone());
+            }
+            kept.push(series);
+        }
+        frame.series = kept;
+        frame.histograms = histograms;
+        frame.epoch += 1;
+        (self.first, self.last) = (NONE, NONE);
+        self.table.clear();
+        let (series, hasher) = (&self.frame.series, &self.hasher);
+        for (index, one) in (0u32..).zip(series) {
+            let hash = stored_hash(hasher, one);
+            self.table.insert_unique(hash, index, |&i| stored_hash(hasher, &series[i as usize]));
+        }
+    }
+}
+
+impl Accumulator for SeriesStore {
+    fn add(&mut self, sample: &Sample<'_>) {
+        debug_assert_eq!(sample.labels.len(), sample.metric.labels.len(), "{sample:?}");
+        let Some(index) = self.predicted(sample).or_else(|| self.find(sample)) else {
+            self.over_limit += 1;
+            return;
+        };
+        self.last = index;
+        let series = &mut self.frame.series[index as usize];
+        if series.stamp == self.cycle {
+            self.duplicates += 1;
+            return;
+        }
+        series.stamp = self.cycle;
+        match sample.value {
+            Value::Number(value) => series.number = value,
+            Value::Histogram(value) => {
+                if let Some(kept) = self.frame.histograms.get_mut(series.histogram as usize) {
+                    kept.copy_from(value);
+                }
+            }
+        }
+    }
+}
+
+/// The bytes that tell a series from others of its metric.
+fn pieces<'a>(sample: &'a Sample<'a>) -> impl Iterator<Item = &'a [u8]> {
+    [sample.prefix.as_bytes(), sample.part].into_iter().chain(sample.labels.iter().copied())
+}
+
+/// Those bytes as one run, each piece after its length.
+fn key(sample: &Sample<'_>) -> Box<[u8]> {
+    let mut key = Vec::new();
+    for piece in pieces(sample) {
+        key.extend_from_slice(&u32::try_from(piece.len()).unwrap_or(u32::MAX).to_ne_bytes());
+        key.extend_from_slice(piece);
+    }
+    key.into_boxed_slice()
+}
+
+/// Takes the next piece off a key.
+#[inline]
+fn piece(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = key.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_ne_bytes(*length) as usize)
+}
+
+#[inline]
+fn is(series: &Series, sample: &Sample<'_>) -> bool {
+    if !std::ptr::eq(series.metric, sample.metric) {
+        return false;
+    }
+    let mut rest = &*series.key;
+    for wanted in pieces(sample) {
+        match piece(rest) {
+            Some((have, after)) if have == wanted => rest = after,
+            _ => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+fn stored_hash(hasher: &FixedState, series: &Series) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write_usize(std::ptr::from_ref(series.metric).addr());
+    let mut rest = &*series.key;
+    while let Some((have, after)) = piece(rest) {
+        hasher.write(have);
+        hasher.write_u8(0xff);
+        rest = after;
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Label;
+
+    static BYTES: Metric = Metric::counter("x_bytes_total", "X.", &[Label::bounded("device", 9)]);
+
+    struct All;
+    impl Naming for All {
+        fn export(&self, raw: &str) -> Option<String> {
+            (raw != "denied").then(|| raw.to_owned())
+        }
+        fn tags(&self) -> &[(String, String)] {
+            &[]
+        }
+    }
+
+    fn store(limits: Limits) -> SeriesStore {
+        SeriesStore::new(Box::new(All), limits)
+    }
+
+    fn cycle(store: &mut SeriesStore, devices: &[&str]) {
+        store.begin();
+        for (n, device) in devices.iter().enumerate() {
+            (store as &mut dyn Accumulator).put(&BYTES, &[device.as_bytes()], n as f64);
+        }
+        store.publish();
+    }
+
+    fn values(store: &SeriesStore) -> Vec<(String, f64)> {
+        let frame = store.frame();
+        frame
+            .families()
+            .iter()
+            .flat_map(|f| &f.series)
+            .filter_map(|&i| match frame.value(i)? {
+                Value::Number(v) => {
+                    Some((String::from_utf8_lossy(frame.series(i).rendered().line()).into_owned(), v))
+                }
+                Value::Histogram(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_series_is_found_again_in_any_order() {
+        let mut store = store(Limits::default());
+        cycle(&mut store, &["a", "b", "c"]);
+        cycle(&mut store, &["c", "a", "b"]);
+        let epoch = store.frame().epoch();
+        cycle(&mut store, &["b", "c", "a"]);
+        assert_eq!(store.frame().epoch(), epoch);
+        let wanted = [("a", 2.0), ("b", 0.0), ("c", 1.0)]
+            .map(|(d, v)| (format!("x_bytes_total{{device=\"{d}\"}} "), v));
+        assert_eq!(values(&store), wanted);
+    }
+
+    #[test]
+    fn what_a_cycle_did_not_bring_is_not_shown() {
+        let mut store = store(Limits::default());
+        cycle(&mut store, &["a", "b"]);
+        cycle(&mut store, &["b"]);
+        assert_eq!(values(&store).len(), 1);
+        store.begin();
+        store.withdraw();
+        assert_eq!(values(&store).len(), 0);
+        cycle(&mut store, &["a"]);
+        assert_eq!(values(&store).len(), 1);
+    }
+
+    #[test]
+    fn past_the_limit_samples_are_counted() {
+        let mut store = store(Limits { series_per_metric: 2, ..Limits::default() });
+        cycle(&mut store, &["a", "b", "c", "d"]);
+        assert_eq!((values(&store).len(), store.over_limit), (2, 2));
+    }
+
+    #[test]
+    fn the_first_of_two_equal_samples_wins_and_the_other_is_counted() {
+        let mut store = store(Limits::default());
+        cycle(&mut store, &["a", "a"]);
+        assert_eq!(values(&store)[0].1, 0.0);
+        assert_eq!(store.duplicates, 1);
+    }
+
+    #[test]
+    fn series_that_are_gone_are_forgotten() {
+        let mut store = store(Limits { keep_cycles: 10, ..Limits::default() });
+        let names: Vec<String> = (0..200).map(|n| format!("d{n}")).collect();
+        cycle(&mut store, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        for _ in 0..30 {
+            cycle(&mut store, &["d7", "d9"]);
+        }
+        assert_eq!(store.frame().series.len(), 2);
+        assert_eq!(values(&store).len(), 2);
+    }
+
+    #[test]
+    fn label_bytes_cannot_run_into_each_other() {
+        static TWO: Metric = Metric::gauge("two", "Two.", &[Label::bounded("a", 9), Label::bounded("b", 9)]);
+        let mut store = store(Limits::default());
+        store.begin();
+        let acc: &mut dyn Accumulator = &mut store;
+        acc.put(&TWO, &[b"xy", b"z"], 1.0);
+        acc.put(&TWO, &[b"x", b"yz"], 2.0);
+        store.publish();
+        assert_eq!(values(&store).len(), 2);
+    }
+}

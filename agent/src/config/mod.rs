@@ -1,0 +1,81 @@
+//! Configuration: TOML, strict, checked against the definitions of the inputs.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::{catalogue::InputDef, input::OptionSetting, source::Roots};
+
+/// The configuration as the agent runs it: file, command line and defaults together.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// Where the host's trees are.
+    pub roots: Roots,
+    /// How long a scrape waits for inputs; what has not answered by then is left out.
+    pub scrape_budget: Duration,
+    /// Whether kernel programs may be loaded at all.
+    pub ebpf: bool,
+    /// Where maps and links are pinned, so that a restart adopts them.
+    pub pin: PathBuf,
+    /// Every input, enabled or not, in the order of [`crate::input::INPUTS`].
+    pub inputs: Vec<InputConfig>,
+}
+
+/// How one input is run.
+#[derive(Clone, Debug)]
+pub struct InputConfig {
+    /// Its definition.
+    pub def: &'static InputDef,
+    /// Whether it is run.
+    pub enabled: bool,
+    /// How often it is collected; without it, whenever it is scraped.
+    pub interval: Option<Duration>,
+    /// Shift of the schedule against multiples of the interval.
+    pub offset: Duration,
+    /// How long one collection may take.
+    pub deadline: Duration,
+    /// Prefix of its names, instead of the definition's.
+    pub prefix: Option<String>,
+    /// Globs on raw names; empty means all.
+    pub allow: Vec<String>,
+    /// Globs on raw names that are left out.
+    pub deny: Vec<String>,
+    /// Labels added to every series.
+    pub tags: Vec<(String, String)>,
+    /// Series that one metric may have.
+    pub max_series: u32,
+    /// Settings of its own.
+    pub options: Vec<(String, OptionSetting)>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 9100))],
+            roots: Roots::default(),
+            scrape_budget: Duration::from_millis(500),
+            ebpf: true,
+            pin: "/sys/fs/bpf/pitot".into(),
+            inputs: crate::input::INPUTS.iter().map(|def| InputConfig::new(def)).collect(),
+        }
+    }
+}
+
+impl InputConfig {
+    /// The defaults of an input.
+    pub fn new(def: &'static InputDef) -> Self {
+        Self {
+            def,
+            enabled: true,
+            interval: None,
+            offset: Duration::ZERO,
+            deadline: Duration::from_millis(250),
+            prefix: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            tags: Vec::new(),
+            max_series: 10_000,
+            options: Vec::new(),
+        }
+    }
+}

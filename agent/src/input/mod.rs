@@ -1,0 +1,210 @@
+//! Inputs: one file each, which defines its metrics and reads them.
+
+pub mod loadavg;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    accumulator::Accumulator,
+    bpf,
+    catalogue::{InputDef, OptionDef, OptionValue},
+    source::{Roots, SourceError},
+};
+
+/// Every input, in the order of the exposition.
+pub static INPUTS: &[&InputDef] = &[&loadavg::DEF];
+
+/// Something that can be measured again and again.
+///
+/// An input knows no business: no tenant, no pod, no prefix, no schedule. Those belong to the pipeline that
+/// wraps it.
+pub trait Input: Send {
+    /// Its definition.
+    fn definition(&self) -> &'static InputDef;
+
+    /// Prefix of its metric names, unless the pipeline says otherwise.
+    fn default_prefix(&self) -> &'static str {
+        self.definition().prefix
+    }
+
+    /// Measures once and delivers the samples. When it fails, nothing of this call is published.
+    fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError>;
+
+    /// Takes over what an earlier instance knew, after a change of configuration.
+    fn update_from(&mut self, _old: &mut dyn Input) {}
+
+    /// Whatever helps to understand it, served under `/status`.
+    fn debug_info(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// How it runs, when there is more than one way: shown as `running{variant}`.
+    fn variant(&self) -> Option<String> {
+        None
+    }
+
+    /// What it has to do without on this host.
+    fn degraded(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What a collection may know about its own moment.
+#[derive(Clone, Debug)]
+pub struct CollectContext {
+    /// The scheduled time, a multiple of the interval; without an interval, the time of the scrape.
+    pub aligned_timestamp: SystemTime,
+    /// When it started.
+    pub started: Instant,
+    /// When its result will no longer be waited for.
+    pub deadline: Instant,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl CollectContext {
+    /// A context that starts now.
+    pub fn new(budget: Duration) -> Self {
+        let started = Instant::now();
+        Self {
+            aligned_timestamp: SystemTime::now(),
+            started,
+            deadline: started + budget,
+            cancelled: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// The same, for a scheduled time.
+    pub fn at(self, aligned_timestamp: SystemTime) -> Self {
+        Self { aligned_timestamp, ..self }
+    }
+
+    /// The same, with a flag that someone else may raise.
+    pub fn cancelled_by(self, cancelled: Arc<AtomicBool>) -> Self {
+        Self { cancelled, ..self }
+    }
+
+    /// Nobody waits for the result any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) || Instant::now() >= self.deadline
+    }
+}
+
+/// Why a collection brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// The host does not have what this input measures. Not an error: a state, tried again now and then.
+    #[error("{0}")]
+    Unsupported(Unsupported),
+    /// A file could not be read or understood.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What is missing on this host, in words that name it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsupported(pub String);
+
+impl InputError {
+    /// A missing file means that the host lacks the feature; any other failure is an error.
+    pub fn missing_is_unsupported(error: SourceError) -> Self {
+        if error.is_missing() {
+            Self::Unsupported(Unsupported(format!("the kernel does not have it: {error}")))
+        } else {
+            Self::Source(error)
+        }
+    }
+}
+
+/// What an input gets to build itself from.
+pub struct OpenContext<'a> {
+    /// Where the host's trees are.
+    pub roots: &'a Roots,
+    /// The settings of this input.
+    pub options: Options<'a>,
+    /// The door to the kernel's programs.
+    pub bpf: &'a mut bpf::Loader,
+}
+
+/// The settings of an input: what the configuration gives, otherwise the defaults of its definition.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    defs: &'static [OptionDef],
+    given: &'a [(String, OptionSetting)],
+}
+
+/// A setting as the configuration gives it, already checked against its definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionSetting {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A regular expression.
+    Regex(String),
+}
+
+impl<'a> Options<'a> {
+    /// The settings of one input.
+    pub fn new(defs: &'static [OptionDef], given: &'a [(String, OptionSetting)]) -> Self {
+        Self { defs, given }
+    }
+
+    fn given(&self, key: &str) -> Option<&OptionSetting> {
+        self.given.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    fn default(&self, key: &str) -> Option<OptionValue> {
+        self.defs.iter().find(|def| def.key == key).map(|def| def.default)
+    }
+
+    /// A switch.
+    pub fn bool(&self, key: &str) -> bool {
+        match (self.given(key), self.default(key)) {
+            (Some(OptionSetting::Bool(value)), _) => *value,
+            (None, Some(OptionValue::Bool(value))) => value,
+            _ => false,
+        }
+    }
+
+    /// A pattern; an empty one matches nothing.
+    pub fn pattern(&self, key: &str) -> Pattern {
+        match (self.given(key), self.default(key)) {
+            (Some(OptionSetting::Regex(text)), _) => Pattern::new(text),
+            (_, Some(OptionValue::Regex(text))) => Pattern::new(text),
+            _ => Pattern::new(""),
+        }
+    }
+}
+
+/// A compiled pattern; an empty one matches nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Pattern(Option<regex_lite::Regex>);
+
+impl Pattern {
+    /// Compiles it. One that does not compile matches nothing; the configuration has refused it before.
+    pub fn new(text: &str) -> Self {
+        Self(if text.is_empty() { None } else { regex_lite::Regex::new(text).ok() })
+    }
+
+    /// Whether it matches anywhere in the text.
+    pub fn matches(&self, text: &[u8]) -> bool {
+        match (&self.0, std::str::from_utf8(text)) {
+            (Some(regex), Ok(text)) => regex.is_match(text),
+            (Some(regex), Err(_)) => regex.is_match(&String::from_utf8_lossy(text)),
+            (None, _) => false,
+        }
+    }
+
+    /// Whether there is a pattern at all.
+    pub fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+}

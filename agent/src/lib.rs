@@ -1,0 +1,28 @@
+//! pitot: a host agent for Linux nodes. Kernel counters and host inputs, through accumulators and
+//! pipelines, to Prometheus.
+//!
+//! The modules stand in the order of the flow; a module uses those above it.
+//!
+//! ```text
+//!  KERNEL    ebpf/src/bin/<family>.rs   a hook fires: O(1), counts into a bank
+//!    v  mapped pages
+//!  bpf       load, attach with fallback, pin and adopt, views of the pages
+//!  source    the other door: files of /proc and /sys, opened once, parsed in place
+//!    v
+//!  input     one file each: defines its metrics and reads them
+//!    v  Sample<'_>, borrowed
+//!  accumulator   a series is interned once; a sample is an index and a value
+//!    v  &Frame
+//!  pipeline  naming decided at birth, schedule, deadline, failure state
+//!    v  &Frame
+//!  output    one page of bytes for all scrapers, and the HTTP door
+//! ```
+//!
+//! Beside the flow: [`catalogue`] (what an input is, as data) and [`config`].
+
+pub mod accumulator;
+pub mod bpf;
+pub mod catalogue;
+pub mod config;
+pub mod input;
+pub mod source;

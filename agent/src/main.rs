@@ -1,0 +1,3 @@
+//! The pitot agent.
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! What pitot's eBPF programs and its agent agree on.
+//!
+//! One module per hook family, named like its program (`ebpf/src/bin/<name>.rs`) and its input
+//! (`agent/src/input/<name>.rs`). A list of label values is an enum made by [`slots!`]: its order is the
+//! index into the kernel map, so the two sides cannot disagree.
+//!
+//! Nothing here needs a kernel or an allocator: all of it is tested on the host.
+#![no_std]
+
+#[macro_use]
+mod slots;
+pub mod bank;
+pub mod block;
+pub mod histogram;
+pub mod sched;
+pub mod syscall;

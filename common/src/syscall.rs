@@ -1,0 +1,21 @@
+//! System calls: how many, and (opt-in) how long.
+
+use crate::{bank::padded, histogram};
+
+/// Calls with a number of their own in a bank; the highest number in use is below 480 on every
+/// architecture.
+pub const NUMBERS: usize = 512;
+/// Word that counts calls with a number of [`NUMBERS`] or above (x32, invalid, seccomp's -1).
+pub const OTHER: usize = NUMBERS;
+/// Word that counts calls made through the 32-bit table, whose numbers mean other calls.
+pub const COMPAT: usize = NUMBERS + 1;
+/// Word that counts calls whose start could not be stored, so that their latency is missing.
+pub const LOST: usize = NUMBERS + 2;
+/// Words of one CPU's bank.
+pub const BANK_WORDS: usize = padded(NUMBERS + 3);
+
+/// Words of one call's latency histogram (shared by all CPUs, written with atomic adds).
+pub const LATENCY_WORDS: usize = padded(histogram::words(histogram::TIME_SLOTS));
+/// Calls in flight that the latency histogram can follow at once; 10,240 starts cost about 0.8 MiB and
+/// are only allocated when the latency is on.
+pub const IN_FLIGHT: u32 = 10_240;

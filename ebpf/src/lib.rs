@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What the programs share: writing to banks, reading kernel fields, and the object's boilerplate.
+#![no_std]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the bpf target has no AtomicU64::fetch_add")]
+
+pub mod bank;
+pub mod kernel;
+
+/// Never reached: the verifier rejects a program that could panic, because this loops.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The licence and the hash of the sources that every object carries.
+#[macro_export]
+macro_rules! object {
+    () => {
+        #[unsafe(link_section = "license")]
+        #[unsafe(no_mangle)]
+        static LICENSE: [u8; 4] = *b"GPL\0";
+    };
+}
