@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! What the programs share: writing to banks, reading kernel fields, and the object's boilerplate.
 #![no_std]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "the bpf target has no AtomicU64::fetch_add")]
 
 pub mod bank;

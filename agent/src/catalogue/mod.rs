@@ -103,9 +103,11 @@ impl ProgramKind {
 pub struct Field {
     /// Setting of the object that receives the offset.
     pub setting: &'static str,
-    /// Ways to spell it, newest kernel first: a path such as `task_struct.se.cfs_rq`.
+    /// Ways to spell it, newest kernel first: a path such as `task_struct.se.cfs_rq`, or `sched_switch(4)`
+    /// for the presence of a tracepoint's fourth argument.
     pub paths: &'static [&'static str],
-    /// What a program loses without it; empty when it cannot run at all.
+    /// What a program loses without it, "nothing.." when another field says the same; empty when it cannot
+    /// run at all.
     pub loses: &'static str,
 }
 

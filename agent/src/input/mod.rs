@@ -1,6 +1,9 @@
 //! Inputs: one file each, which defines its metrics and reads them.
 
+pub mod block;
 pub mod loadavg;
+pub mod sched;
+pub mod syscall;
 
 use std::{
     sync::{
@@ -18,7 +21,7 @@ use crate::{
 };
 
 /// Every input, in the order of the exposition.
-pub static INPUTS: &[&InputDef] = &[&loadavg::DEF];
+pub static INPUTS: &[&InputDef] = &[&loadavg::DEF, &sched::DEF, &syscall::DEF, &block::DEF];
 
 /// Something that can be measured again and again.
 ///

@@ -1,0 +1,172 @@
+//! System calls: how many of each, and how long they take when asked for.
+
+use pitot_common::{
+    histogram::{Scale, TIME_SLOTS, words},
+    syscall::{BANK_WORDS, COMPAT, IN_FLIGHT, LATENCY_WORDS, LOST, NUMBERS, OTHER},
+};
+use syscalls::Sysno;
+
+use super::{CollectContext, Input, InputError};
+use crate::{
+    accumulator::{Accumulator, Histogram},
+    bpf::{Opened, map::View},
+    catalogue::{
+        BpfDef, Buckets, Entries, Field, Hook, InputDef, Label, MapDef, Metric, OptionDef, OptionValue,
+        ProgramKind, Since, Source, Unit, Variant,
+    },
+};
+
+/// Definition.
+pub static DEF: InputDef = InputDef {
+    name: "syscall",
+    about: "System calls by name, counted in the kernel; their latency when asked for.",
+    prefix: "pitot_",
+    source: Source::Bpf(&BPF),
+    cost: "one short program per system call, and 4 KiB of kernel memory per CPU; with latency a second \
+           program, two clock reads and a table entry per call, and 3 MiB",
+    metrics: &[&CALLS_TOTAL, &SECONDS, &UNTIMED_TOTAL],
+    options: &[OptionDef {
+        key: "latency",
+        default: OptionValue::Bool(false),
+        help: "Measure how long each call takes; every call then pays for a second program and two clock reads.",
+    }],
+    open: |cx| {
+        let latency = cx.options.bool("latency");
+        let opened = cx.bpf.open(&BPF, |settings| {
+            settings.set("LATENCY", u32::from(latency));
+            settings.set("EXIT", Sysno::exit as u32);
+            settings.set("EXIT_GROUP", Sysno::exit_group as u32);
+            settings.set("COMPAT_MASK", if settings.has(&["COMPAT_FLAGS"]) { compat::MASK } else { 0 });
+        })?;
+        let times = if latency { Some(opened.view("SYSCALL_TIME", CALLS, LATENCY_WORDS)?) } else { None };
+        Ok(Box::new(Syscall {
+            banks: opened.view("SYSCALL", opened.cpus(), BANK_WORDS)?,
+            times,
+            names: (0..NUMBERS).map(name).collect(),
+            histogram: Histogram::new(BUCKETS),
+            opened,
+        }))
+    },
+};
+
+const CALLS: u32 = NUMBERS as u32;
+
+/// How the kernel marks a thread that came through the 32-bit table, on this architecture.
+mod compat {
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const PATH: &str = "task_struct.thread_info.status";
+    /// `TS_COMPAT`
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const MASK: u32 = 1 << 1;
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) const PATH: &str = "task_struct.thread_info.flags";
+    /// `TIF_32BIT` of arm64.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) const MASK: u32 = 1 << 22;
+}
+
+static BPF: BpfDef = BpfDef {
+    object: "syscall",
+    hooks: &[
+        Hook {
+            name: "sys_enter",
+            variants: &[
+                Variant { program: "sys_enter", kind: ProgramKind::TpBtf, loses: "" },
+                Variant {
+                    program: "sys_enter_raw",
+                    kind: ProgramKind::RawTp,
+                    loses: "telling 32-bit calls apart",
+                },
+            ],
+            when: "",
+        },
+        Hook {
+            name: "sys_exit",
+            variants: &[
+                Variant { program: "sys_exit", kind: ProgramKind::TpBtf, loses: "" },
+                Variant { program: "sys_exit_raw", kind: ProgramKind::RawTp, loses: "" },
+            ],
+            when: "LATENCY",
+        },
+    ],
+    fields: &[Field { setting: "COMPAT_FLAGS", paths: &[compat::PATH], loses: "telling 32-bit calls apart" }],
+    maps: &[
+        MapDef { name: "SYSCALL", entries: Entries::PerCpu },
+        MapDef { name: "SYSCALL_TIME", entries: Entries::When("LATENCY", CALLS) },
+        MapDef { name: "SYSCALL_START", entries: Entries::When("LATENCY", IN_FLIGHT) },
+    ],
+};
+
+static CALLS_TOTAL: Metric = Metric::counter(
+    "syscall_calls_total",
+    "System calls entered, by name; compat are those of 32-bit programs, other have no known number.",
+    &[Label::bounded("syscall", CALLS + 2)],
+)
+.since(Since::Attach);
+
+const BUCKETS: Buckets = Buckets { scale: Scale::Nanoseconds, slots: TIME_SLOTS, first: -20, last: 4 };
+
+static SECONDS: Metric = Metric::histogram(
+    "syscall_seconds",
+    "Time from entering a system call until leaving it, including any sleep, by name.",
+    BUCKETS,
+    &[Label::bounded("syscall", CALLS)],
+)
+.unit(Unit::Seconds)
+.since(Since::Attach);
+
+static UNTIMED_TOTAL: Metric = Metric::counter(
+    "syscall_untimed_calls_total",
+    "System calls without a latency because the table of calls in flight was full.",
+    &[],
+)
+.since(Since::Attach);
+
+fn name(number: usize) -> Box<[u8]> {
+    let text = Sysno::new(number).map_or_else(|| format!("syscall_{number}"), |call| call.name().to_owned());
+    text.into_bytes().into_boxed_slice()
+}
+
+struct Syscall {
+    opened: Opened,
+    banks: View,
+    times: Option<View>,
+    names: Vec<Box<[u8]>>,
+    histogram: Histogram,
+}
+
+impl Input for Syscall {
+    fn definition(&self) -> &'static InputDef {
+        &DEF
+    }
+
+    fn variant(&self) -> Option<String> {
+        Some(self.opened.variant.clone())
+    }
+
+    fn degraded(&self) -> Option<String> {
+        self.opened.degraded.clone()
+    }
+
+    fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+        let calls = self.names.iter().map(|name| &**name).enumerate();
+        for (word, name) in calls.chain([(COMPAT, &b"compat"[..]), (OTHER, &b"other"[..])]) {
+            let count = self.banks.sum(BANK_WORDS, word);
+            // A call that is never made has no series.
+            if count > 0 {
+                acc.put(&CALLS_TOTAL, &[name], count);
+            }
+        }
+        let Some(times) = &self.times else { return Ok(()) };
+        for (bank, name) in times.words().chunks_exact(LATENCY_WORDS).zip(&self.names) {
+            self.histogram.clear();
+            self.histogram.merge(&bank[..words(TIME_SLOTS)]);
+            if self.histogram.count() > 0 {
+                acc.put(&SECONDS, &[name], &self.histogram);
+            }
+        }
+        acc.put(&UNTIMED_TOTAL, &[], self.banks.sum(BANK_WORDS, LOST));
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! System calls: counts by number, and their latency when asked for.
+//!
+//! `sys_enter` runs in the caller's context with preemption off, and neither an interrupt nor an NMI makes
+//! system calls: only this CPU writes its bank, and nothing comes in between.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{
+        bpf_get_smp_processor_id, bpf_ktime_get_ns,
+        generated::{bpf_get_current_task, bpf_get_current_task_btf},
+    },
+    macros::{btf_tracepoint, map, raw_tracepoint},
+    maps::{Array, HashMap},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
+use pitot_common::{
+    histogram::{Scale, TIME_SLOTS},
+    syscall::{BANK_WORDS, COMPAT, IN_FLIGHT, LATENCY_WORDS, LOST, NUMBERS, OTHER},
+};
+use pitot_ebpf::{
+    bank::{MMAPABLE, Own, Shared},
+    get,
+    kernel::field,
+    object, setting,
+};
+
+#[map]
+static SYSCALL: Array<[u64; BANK_WORDS]> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static SYSCALL_TIME: Array<[u64; LATENCY_WORDS]> = Array::with_max_entries(1, MMAPABLE);
+/// When and with which number a task entered the kernel, by the address of the task.
+#[map]
+static SYSCALL_START: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(IN_FLIGHT, 0);
+
+setting! {
+    /// 1 when latencies are wanted.
+    LATENCY: u32;
+    /// The architecture's numbers of `exit` and `exit_group`, which never return.
+    EXIT: u32;
+    EXIT_GROUP: u32;
+    /// Where the thread's flags say that the call came through the 32-bit table: offset from the task,
+    /// and the mask; a mask of 0 means that it cannot be told.
+    COMPAT_FLAGS: u32;
+    COMPAT_MASK: u32;
+}
+
+#[inline(always)]
+fn bank() -> Option<Own<'static, BANK_WORDS>> {
+    // SAFETY: a helper without preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let bank = SYSCALL.get_ptr_mut(cpu)?;
+    // SAFETY: the kernel returned a pointer to a whole map value; only this CPU writes it (see above).
+    Some(Own(unsafe { &mut *bank }))
+}
+
+/// The word of a call's counter.
+#[inline(always)]
+fn word(number: u64) -> usize {
+    if number < NUMBERS as u64 { number as usize } else { OTHER }
+}
+
+#[btf_tracepoint(function = "sys_enter")]
+pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
+    let Some(mut bank) = bank() else { return 0 };
+    let mask = get!(COMPAT_MASK);
+    if mask != 0 {
+        // SAFETY: a helper without preconditions; it returns the running task.
+        let task = unsafe { bpf_get_current_task_btf() } as *const u8;
+        // SAFETY: a trusted task pointer; the offset comes from the kernel's BTF.
+        if unsafe { field::<u32>(task, get!(COMPAT_FLAGS)) } & mask != 0 {
+            bank.add(COMPAT, 1);
+            return 0;
+        }
+    }
+    let number: u64 = ctx.arg(1);
+    bank.add(word(number), 1);
+    if get!(LATENCY) == 1 {
+        start(&mut bank, number);
+    }
+    0
+}
+
+/// Without BTF: 32-bit calls cannot be told and are counted under the name of the same number.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn sys_enter_raw(ctx: RawTracePointContext) -> i32 {
+    let Some(mut bank) = bank() else { return 0 };
+    let number: u64 = ctx.arg(1);
+    bank.add(word(number), 1);
+    if get!(LATENCY) == 1 {
+        start(&mut bank, number);
+    }
+    0
+}
+
+#[inline(always)]
+fn task() -> u64 {
+    // SAFETY: a helper without preconditions.
+    unsafe { bpf_get_current_task() }
+}
+
+#[inline(always)]
+fn start(bank: &mut Own<'_, BANK_WORDS>, number: u64) {
+    if number == u64::from(get!(EXIT)) || number == u64::from(get!(EXIT_GROUP)) {
+        return;
+    }
+    // SAFETY: a helper without preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if SYSCALL_START.insert(&task(), &[now, number], 0).is_err() {
+        bank.add(LOST, 1);
+    }
+}
+
+#[inline(always)]
+fn finish() {
+    let key = task();
+    // SAFETY: the value is copied before the entry is removed; only this task uses its key.
+    let Some(&[started, number]) = (unsafe { SYSCALL_START.get(&key) }) else { return };
+    // A failure means that it has gone already.
+    let _ = SYSCALL_START.remove(&key);
+    // SAFETY: a helper without preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if number < NUMBERS as u64
+        && let Some(bank) = SYSCALL_TIME.get_ptr_mut(number as u32)
+    {
+        // SAFETY: the kernel returned a pointer to a whole map value; `Shared` adds atomically.
+        let mut bank = Shared(unsafe { &mut *bank });
+        bank.observe(0, Scale::Nanoseconds, TIME_SLOTS, now.saturating_sub(started));
+    }
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+pub fn sys_exit(_ctx: BtfTracePointContext) -> i32 {
+    finish();
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn sys_exit_raw(ctx: RawTracePointContext) -> i32 {
+    let _ = ctx.as_ptr();
+    finish();
+    0
+}
+
+object!();
