@@ -1,6 +1,10 @@
 //! Inputs: one file each, which defines its metrics and reads them.
 
+pub mod filesystem;
 pub mod loadavg;
+pub mod netdev;
+pub mod netstat;
+pub mod sockstat;
 
 use std::{
     sync::{
@@ -18,7 +22,8 @@ use crate::{
 };
 
 /// Every input, in the order of the exposition.
-pub static INPUTS: &[&InputDef] = &[&loadavg::DEF];
+pub static INPUTS: &[&InputDef] =
+    &[&loadavg::DEF, &netdev::DEF, &netstat::DEF, &sockstat::DEF, &filesystem::DEF];
 
 /// Something that can be measured again and again.
 ///
