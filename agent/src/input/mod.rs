@@ -1,8 +1,12 @@
 //! Inputs: one file each, which defines its metrics and reads them.
 
 pub mod block;
+pub mod filesystem;
 pub mod loadavg;
+pub mod netdev;
+pub mod netstat;
 pub mod sched;
+pub mod sockstat;
 pub mod syscall;
 
 use std::{
@@ -21,7 +25,16 @@ use crate::{
 };
 
 /// Every input, in the order of the exposition.
-pub static INPUTS: &[&InputDef] = &[&loadavg::DEF, &sched::DEF, &syscall::DEF, &block::DEF];
+pub static INPUTS: &[&InputDef] = &[
+    &loadavg::DEF,
+    &filesystem::DEF,
+    &netdev::DEF,
+    &netstat::DEF,
+    &sockstat::DEF,
+    &sched::DEF,
+    &syscall::DEF,
+    &block::DEF,
+];
 
 /// Something that can be measured again and again.
 ///

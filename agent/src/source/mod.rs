@@ -1,11 +1,15 @@
 //! Sources: files of /proc and /sys that are opened once and read in place.
 
 mod file;
+mod optional;
 pub mod parse;
 
 use std::path::{Path, PathBuf};
 
-pub use self::file::{Content, File, SourceError};
+pub use self::{
+    file::{Content, File, SourceError},
+    optional::OptionalFile,
+};
 
 /// Where the host's trees are. Anything but `/` means another host's tree: a container's view of its
 /// host, or a fixture.
@@ -31,6 +35,18 @@ impl Roots {
         File::new(self.procfs.join(path))
     }
 
+    /// A file about the host's network, such as `dev`, opened when it is first read.
+    ///
+    /// `net` below procfs leads to the network namespace of whoever looks. That is the host's own as long
+    /// as procfs is `/proc`; in another tree it would be the agent's container, so there the namespace of
+    /// the host's first process is read, where the tree has it.
+    pub fn net(&self, path: &str) -> File {
+        let first = self.procfs.join("1/net");
+        let foreign = self.procfs != Path::new("/proc") && first.is_dir();
+        let dir = if foreign { first } else { self.procfs.join("net") };
+        File::new(dir.join(path))
+    }
+
     /// A file below `sysfs`, opened when it is first read.
     pub fn sys(&self, path: &str) -> File {
         File::new(self.sysfs.join(path))
@@ -39,5 +55,20 @@ impl Roots {
     /// A path of the host below `rootfs`.
     pub fn root(&self, path: &Path) -> PathBuf {
         self.rootfs.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_files_of_another_tree_are_those_of_its_first_process() {
+        assert_eq!(Roots::default().net("dev").path(), Path::new("/proc/net/dev"));
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots { procfs: dir.path().to_owned(), ..Roots::default() };
+        assert_eq!(roots.net("dev").path(), dir.path().join("net/dev"));
+        std::fs::create_dir_all(dir.path().join("1/net")).unwrap();
+        assert_eq!(roots.net("dev").path(), dir.path().join("1/net/dev"));
     }
 }
