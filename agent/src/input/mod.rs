@@ -1,6 +1,19 @@
 //! Inputs: one file each, which defines its metrics and reads them.
 
+pub mod conntrack;
+pub mod cpu;
+pub mod diskstats;
+pub mod entropy;
+pub mod filefd;
 pub mod loadavg;
+pub mod meminfo;
+pub mod pressure;
+pub mod stat;
+#[cfg(test)]
+mod testing;
+pub mod time;
+pub mod uname;
+pub mod vmstat;
 
 use std::{
     sync::{
@@ -18,7 +31,20 @@ use crate::{
 };
 
 /// Every input, in the order of the exposition.
-pub static INPUTS: &[&InputDef] = &[&loadavg::DEF];
+pub static INPUTS: &[&InputDef] = &[
+    &cpu::DEF,
+    &stat::DEF,
+    &loadavg::DEF,
+    &pressure::DEF,
+    &meminfo::DEF,
+    &vmstat::DEF,
+    &diskstats::DEF,
+    &filefd::DEF,
+    &entropy::DEF,
+    &conntrack::DEF,
+    &time::DEF,
+    &uname::DEF,
+];
 
 /// Something that can be measured again and again.
 ///
