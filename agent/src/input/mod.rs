@@ -1,13 +1,26 @@
 //! Inputs: one file each, which defines its metrics and reads them.
 
 pub mod block;
+pub mod conntrack;
+pub mod cpu;
+pub mod diskstats;
+pub mod entropy;
+pub mod filefd;
 pub mod filesystem;
 pub mod loadavg;
+pub mod meminfo;
 pub mod netdev;
 pub mod netstat;
+pub mod pressure;
 pub mod sched;
 pub mod sockstat;
+pub mod stat;
 pub mod syscall;
+#[cfg(test)]
+mod testing;
+pub mod time;
+pub mod uname;
+pub mod vmstat;
 
 use std::{
     sync::{
@@ -26,11 +39,22 @@ use crate::{
 
 /// Every input, in the order of the exposition.
 pub static INPUTS: &[&InputDef] = &[
+    &cpu::DEF,
+    &stat::DEF,
     &loadavg::DEF,
+    &pressure::DEF,
+    &meminfo::DEF,
+    &vmstat::DEF,
+    &diskstats::DEF,
     &filesystem::DEF,
     &netdev::DEF,
     &netstat::DEF,
     &sockstat::DEF,
+    &conntrack::DEF,
+    &filefd::DEF,
+    &entropy::DEF,
+    &time::DEF,
+    &uname::DEF,
     &sched::DEF,
     &syscall::DEF,
     &block::DEF,

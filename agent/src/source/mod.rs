@@ -7,7 +7,7 @@ pub mod parse;
 use std::path::{Path, PathBuf};
 
 pub use self::{
-    file::{Content, File, SourceError},
+    file::{Content, File, NumberFile, SourceError},
     optional::OptionalFile,
 };
 
@@ -52,10 +52,30 @@ impl Roots {
         File::new(self.sysfs.join(path))
     }
 
+    /// A file below `procfs` that holds one number.
+    pub fn proc_number(&self, path: &str) -> NumberFile {
+        NumberFile::new(self.procfs.join(path))
+    }
+
     /// A path of the host below `rootfs`.
     pub fn root(&self, path: &Path) -> PathBuf {
         self.rootfs.join(path.strip_prefix("/").unwrap_or(path))
     }
+}
+
+/// The entries of a directory that are called `prefix` and then a digit, as in `cpu0`, in the order of their
+/// bytes (`cpu10` before `cpu2`). None when there is no such directory.
+pub fn numbered(dir: &Path, prefix: &str) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| {
+            name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        })
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 #[cfg(test)]
