@@ -25,4 +25,5 @@ pub mod bpf;
 pub mod catalogue;
 pub mod config;
 pub mod input;
+pub mod output;
 pub mod source;
