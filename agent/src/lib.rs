@@ -18,7 +18,8 @@
 //!  output    one page of bytes for all scrapers, and the HTTP door
 //! ```
 //!
-//! Beside the flow: [`catalogue`] (what an input is, as data) and [`config`].
+//! Beside the flow: [`catalogue`] (what an input is, as data) and [`config`]. Before it:
+//! [`cli`].
 
 pub mod accumulator;
 pub mod bpf;
@@ -26,3 +27,5 @@ pub mod catalogue;
 pub mod config;
 pub mod input;
 pub mod source;
+
+pub mod cli;
