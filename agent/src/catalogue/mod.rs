@@ -326,7 +326,8 @@ pub enum Values {
     Fixed(&'static [&'static str]),
     /// One per CPU.
     Cpu,
-    /// What the host has, at most so many.
+    /// What the host has, at most so many beside one combination of the other labels: 1 when it follows from
+    /// them, as the model of a device does.
     Bounded(u32),
 }
 

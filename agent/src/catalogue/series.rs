@@ -9,8 +9,13 @@ pub const NAMES_PER_PATTERN: u64 = 128;
 /// The most series that an input can deliver by default on a host with so many CPUs, counted as the lines of
 /// the text format.
 pub fn worst_case_series(def: &'static InputDef, cpus: u64) -> u64 {
+    def.metrics.iter().map(|metric| worst_case_of(def, metric, cpus)).sum()
+}
+
+/// The same for one metric of an input.
+pub fn worst_case_of(def: &'static InputDef, metric: &Metric, cpus: u64) -> u64 {
     let most = u64::from(InputConfig::new(def).max_series);
-    def.metrics.iter().map(|metric| children(metric, cpus).min(most).saturating_mul(lines(metric.kind))).sum()
+    children(metric, cpus).min(most).saturating_mul(lines(metric.kind))
 }
 
 /// Combinations of name and label values.

@@ -24,7 +24,8 @@ pub(super) fn write(out: &mut String, inputs: &[&'static InputDef]) -> fmt::Resu
         "\"Counts since\" says when a counter was zero: at *boot*, at *attach* (when the kernel program was \
          first attached; a restart of the agent does not reset it) or at *agent start*; *now* is the state of \
          the moment. The worst case of series counts lines of the text format, with every label at its bound \
-         and {NAMES_PER_PATTERN} names for a `<name>`.\n"
+         and {NAMES_PER_PATTERN} names for a `<name>`. A label without values follows from the other labels of \
+         its metric.\n"
     )?;
     overview(out, inputs)?;
     inputs.iter().try_for_each(|def| section(out, def))
@@ -101,6 +102,7 @@ fn label(label: &Label) -> String {
     match label.values {
         Values::Fixed(values) => format!("{name}: {}", codes(values.iter().copied())),
         Values::Cpu => format!("{name}: one per CPU"),
+        Values::Bounded(1) => name,
         Values::Bounded(most) => format!("{name}: at most {most}"),
     }
 }
