@@ -18,7 +18,8 @@
 //!  output    one page of bytes for all scrapers, and the HTTP door
 //! ```
 //!
-//! Beside the flow: [`catalogue`] (what an input is, as data) and [`config`].
+//! Beside the flow: [`catalogue`] (what an input is, as data) and [`config`]. Before it:
+//! [`cli`].
 
 pub mod accumulator;
 pub mod bpf;
@@ -27,3 +28,5 @@ pub mod config;
 pub mod input;
 pub mod output;
 pub mod source;
+
+pub mod cli;

@@ -30,6 +30,11 @@ impl Default for Roots {
 }
 
 impl Roots {
+    /// The trees below another host's `/`.
+    pub fn under(rootfs: &Path) -> Self {
+        Self { procfs: rootfs.join("proc"), sysfs: rootfs.join("sys"), rootfs: rootfs.into() }
+    }
+
     /// A file below `procfs`, opened when it is first read.
     pub fn proc(&self, path: &str) -> File {
         File::new(self.procfs.join(path))
