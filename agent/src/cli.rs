@@ -117,6 +117,9 @@ pub struct Options {
     /// Load no kernel program.
     #[arg(long, global = true)]
     pub no_ebpf: bool,
+    /// Log more, such as what the kernel's verifier says.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
 }
 
 impl Args {

@@ -23,6 +23,7 @@ pub mod uname;
 pub mod vmstat;
 
 use std::{
+    any::Any,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -58,13 +59,14 @@ pub static INPUTS: &[&InputDef] = &[
     &sched::DEF,
     &syscall::DEF,
     &block::DEF,
+    &crate::telemetry::DEF,
 ];
 
 /// Something that can be measured again and again.
 ///
 /// An input knows no business: no tenant, no pod, no prefix, no schedule. Those belong to the pipeline that
 /// wraps it.
-pub trait Input: Send {
+pub trait Input: Any + Send {
     /// Its definition.
     fn definition(&self) -> &'static InputDef;
 
@@ -76,8 +78,9 @@ pub trait Input: Send {
     /// Measures once and delivers the samples. When it fails, nothing of this call is published.
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError>;
 
-    /// Takes over what an earlier instance knew, after a change of configuration.
-    fn update_from(&mut self, _old: &mut dyn Input) {}
+    /// Takes over what an earlier instance knew, after a change of configuration. An input that keeps
+    /// state tells by `downcast_mut` whether the old one is of its kind.
+    fn update_from(&mut self, _old: &mut dyn Any) {}
 
     /// Whatever helps to understand it, served under `/status`.
     fn debug_info(&self) -> serde_json::Value {
@@ -104,19 +107,14 @@ pub struct CollectContext {
     pub started: Instant,
     /// When its result will no longer be waited for.
     pub deadline: Instant,
-    cancelled: Arc<AtomicBool>,
+    cancelled: Option<Arc<AtomicBool>>,
 }
 
 impl CollectContext {
     /// A context that starts now.
     pub fn new(budget: Duration) -> Self {
         let started = Instant::now();
-        Self {
-            aligned_timestamp: SystemTime::now(),
-            started,
-            deadline: started + budget,
-            cancelled: Arc::new(AtomicBool::new(false)),
-        }
+        Self { aligned_timestamp: SystemTime::now(), started, deadline: started + budget, cancelled: None }
     }
 
     /// The same, for a scheduled time.
@@ -126,12 +124,13 @@ impl CollectContext {
 
     /// The same, with a flag that someone else may raise.
     pub fn cancelled_by(self, cancelled: Arc<AtomicBool>) -> Self {
-        Self { cancelled, ..self }
+        Self { cancelled: Some(cancelled), ..self }
     }
 
     /// Nobody waits for the result any more.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed) || Instant::now() >= self.deadline
+        self.cancelled.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+            || Instant::now() >= self.deadline
     }
 }
 

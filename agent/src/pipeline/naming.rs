@@ -35,7 +35,9 @@ impl Naming for Rules {
         let mut name = String::with_capacity(self.prefix.len() + raw.len());
         name.push_str(&self.prefix);
         // A part that the source names may hold anything; a metric name may not.
-        name.extend(raw.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == ':' { c } else { '_' }));
+        name.extend(
+            raw.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == ':' { c } else { '_' }),
+        );
         Some(name)
     }
 

@@ -65,7 +65,9 @@ impl State {
     /// The variant that runs; empty when there is only one.
     pub fn variant(&self) -> &str {
         match self {
-            Self::Running { variant } | Self::Degraded { variant, .. } => variant.as_deref().unwrap_or_default(),
+            Self::Running { variant } | Self::Degraded { variant, .. } => {
+                variant.as_deref().unwrap_or_default()
+            }
             _ => "",
         }
     }
