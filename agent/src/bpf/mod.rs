@@ -136,7 +136,7 @@ impl Loader {
                 // An alternative to another field is no loss.
                 None if field.loses.starts_with("nothing") => {}
                 None if btf.is_ok() => {
-                    lost.push(format!("no {} ({})", field.loses, field.paths.join(" or ")))
+                    lost.push(format!("no {} ({})", field.loses, field.paths.join(" or ")));
                 }
                 None => lost.push(format!("no {}", field.loses)),
             }
@@ -204,7 +204,7 @@ impl Loader {
             match pins.retain(&self.in_use) {
                 Ok(removed) if removed.is_empty() => {}
                 Ok(removed) => {
-                    tracing::info!(removed = removed.join(" "), "removed pinned programs of other versions")
+                    tracing::info!(removed = removed.join(" "), "removed pinned programs of other versions");
                 }
                 Err(error) => tracing::warn!(%error, "cannot remove old pins"),
             }
@@ -306,8 +306,8 @@ fn folder_name(def: &BpfDef, bytes: &[u8], settings: &Settings, cpus: u32) -> St
         hash.update(value.to_ne_bytes());
     }
     let digest = hash.finalize();
-    let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{short}", def.object)
+    let short = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
+    format!("{}-{short:016x}", def.object)
 }
 
 fn describe(hooks: &[attach::Served], shared: bool) -> String {

@@ -116,9 +116,6 @@ impl Worker {
         if self.waiters.is_empty() {
             return;
         }
-        for cell in &self.shared.cells {
-            cell.note_age();
-        }
         self.press.forget();
         for waiter in std::mem::take(&mut self.waiters) {
             let page = self.press.page(&waiter.want, &self.shared.cells, &self.meters);
