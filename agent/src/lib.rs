@@ -18,11 +18,23 @@
 //!  output    one page of bytes for all scrapers, and the HTTP door
 //! ```
 //!
-//! Beside the flow: [`catalogue`] (what an input is, as data) and [`config`].
+//! Beside the flow: [`catalogue`] (what an input is, as data), [`config`] and [`cli`]; [`engine`] runs the
+//! pipelines, [`telemetry`] is what the agent says about itself, [`server`] serves all of it.
 
-pub mod accumulator;
-pub mod bpf;
 pub mod catalogue;
-pub mod config;
-pub mod input;
+
+pub mod bpf;
 pub mod source;
+pub mod input;
+pub mod accumulator;
+pub mod pipeline;
+pub mod output;
+
+pub mod engine;
+pub mod telemetry;
+pub mod config;
+pub mod privilege;
+pub mod cli;
+pub mod server;
+#[expect(unsafe_code, reason = "the few calls without a safe crate")]
+mod sys;

@@ -1,3 +1,131 @@
 //! The pitot agent.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the command line is the only place that prints"
+)]
 
-fn main() {}
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use pitot::{
+    bpf::{self, Pinning},
+    cli::{self, Args, Command, EXIT_CONFIG, EXIT_FAILED},
+    config::Config,
+    output::Format,
+    server,
+};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    log_to_stderr(args.options.verbose);
+    let command = args.command_or_run();
+    if let Command::Generate { document } = command {
+        return print(cli::generate(document).as_bytes());
+    }
+    let config = match cli::config(&args) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let done = match command {
+        Command::Run => run(config),
+        Command::Once { format } => once(&config, format),
+        Command::Check => check(&config),
+        Command::Inputs { json } => inputs(&config, json),
+        Command::Clean => clean(&config),
+        Command::Generate { .. } => Ok(ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("pitot: {error}");
+        ExitCode::from(EXIT_FAILED)
+    })
+}
+
+fn log_to_stderr(verbose: bool) {
+    let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_max_level(level)
+        .init();
+}
+
+/// One thread for everything that waits; collecting has its own.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))
+}
+
+fn run(config: Config) -> Result<ExitCode, String> {
+    // The address is the first thing that two agents on a host disagree about: before anything is loaded.
+    let listeners = server::bind(&config)?;
+    let opened = server::open(&config, Pinning::Own(config.pin.clone()));
+    let runtime = runtime()?;
+    runtime.block_on(server::run(config, opened, listeners))?;
+    // A thread that hangs in the kernel must not hold up the exit.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn once(config: &Config, format: cli::Format) -> Result<ExitCode, String> {
+    let opened = server::open(config, Pinning::Look(config.pin.clone()));
+    let format = match format {
+        cli::Format::Text => Format::Text,
+        cli::Format::Openmetrics => Format::OpenMetrics,
+        cli::Format::Protobuf => Format::Protobuf,
+    };
+    let (page, _) = runtime()?.block_on(server::once(config, opened, format))?;
+    Ok(print(&page.body))
+}
+
+fn check(config: &Config) -> Result<ExitCode, String> {
+    let opened = server::open(config, Pinning::Ignore);
+    let (_, reports) = runtime()?.block_on(server::once(config, opened, Format::Text))?;
+    print!("{}", server::table(&reports));
+    let failed = reports.iter().filter(|report| report.state.word() == "failed").count();
+    if failed > 0 {
+        return Err(format!("the configuration is valid, but {failed} inputs fail"));
+    }
+    println!("the configuration is valid");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inputs(config: &Config, json: bool) -> Result<ExitCode, String> {
+    let opened = server::open(config, Pinning::Look(config.pin.clone()));
+    let (_, reports) = runtime()?.block_on(server::once(config, opened, Format::Text))?;
+    if json {
+        let text = serde_json::to_string_pretty(&reports).map_err(|error| error.to_string())?;
+        println!("{text}");
+    } else {
+        print!("{}", server::table(&reports));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn clean(config: &Config) -> Result<ExitCode, String> {
+    let removed = bpf::clean(&config.pin)?;
+    if removed.is_empty() {
+        println!("nothing is pinned below {}", config.pin.display());
+    }
+    for name in removed {
+        println!("removed {name}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints bytes; a reader that has gone (`| head`) is no error.
+fn print(bytes: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("pitot: cannot write: {error}");
+            ExitCode::from(EXIT_FAILED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}

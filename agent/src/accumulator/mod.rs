@@ -15,6 +15,7 @@ use std::fmt;
 
 use crate::catalogue::Metric;
 
+pub(crate) use self::render::HistogramLines;
 pub use self::{
     histogram::Histogram,
     memory::{MemoryAccumulator, OwnedSample, OwnedValue},

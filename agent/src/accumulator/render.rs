@@ -49,7 +49,7 @@ impl Rendered {
         let mut rendered = Self { proto_labels: proto.into(), ..Self::default() };
         match sample.metric.kind {
             Kind::Histogram(buckets) => {
-                rendered.histogram = Some(Box::new(histogram_lines(name, &text, buckets)))
+                rendered.histogram = Some(Box::new(histogram_lines(name, &text, buckets)));
             }
             _ => rendered.line = line(name, "", &text),
         }

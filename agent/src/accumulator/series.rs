@@ -4,7 +4,10 @@
 //! A known series is found by prediction (inputs deliver in the same order every cycle, so the series that
 //! followed last time is compared first) or by a hash of the borrowed bytes. Neither allocates.
 
-use std::hash::{BuildHasher, Hasher};
+use std::{
+    hash::{BuildHasher, Hasher},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -37,6 +40,14 @@ impl Default for Limits {
 }
 
 const NONE: u32 = u32::MAX;
+/// Epochs are handed out to all frames of the process, so that no two frames ever share one: whoever keeps
+/// what it derived from a frame need only remember its epoch.
+static EPOCH: AtomicU64 = AtomicU64::new(0);
+
+fn next_epoch() -> u64 {
+    EPOCH.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 /// A sweep is only worth its work when so many series are gone.
 const SWEEP_AT_LEAST: usize = 64;
 
@@ -58,6 +69,11 @@ pub struct Series {
 }
 
 impl Series {
+    /// Its definition.
+    pub fn metric(&self) -> &'static Metric {
+        self.metric
+    }
+
     /// What was rendered at its birth.
     pub(crate) fn rendered(&self) -> &Rendered {
         &self.rendered
@@ -90,7 +106,8 @@ impl Frame {
         &self.families
     }
 
-    /// Changes whenever a series or family is born or forgotten.
+    /// Changes whenever a series or family is born or forgotten. Two frames never have the same one, but
+    /// for 0: that of every frame without series.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -244,7 +261,7 @@ impl SeriesStore {
                 series.histogram = u32::try_from(self.frame.histograms.len()).ok()?;
                 self.frame.histograms.push(Histogram::new(buckets));
             }
-            self.frame.epoch += 1;
+            self.frame.epoch = next_epoch();
         }
         self.frame.series.push(series);
         let (series, hasher) = (&self.frame.series, &self.hasher);
@@ -288,7 +305,7 @@ impl SeriesStore {
         }
         frame.series = kept;
         frame.histograms = histograms;
-        frame.epoch += 1;
+        frame.epoch = next_epoch();
         (self.first, self.last) = (NONE, NONE);
         self.table.clear();
         let (series, hasher) = (&self.frame.series, &self.hasher);
@@ -454,8 +471,7 @@ mod tests {
     fn the_first_of_two_equal_samples_wins_and_the_other_is_counted() {
         let mut store = store(Limits::default());
         cycle(&mut store, &["a", "a"]);
-        assert_eq!(values(&store)[0].1, 0.0);
-        assert_eq!(store.duplicates, 1);
+        assert_eq!((values(&store)[0].1, store.duplicates), (0.0, 1));
     }
 
     #[test]

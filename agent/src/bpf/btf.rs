@@ -261,26 +261,6 @@ mod tests {
     }
 
     #[test]
-    /// Raw BTF that holds nothing but the signatures of some tracepoints, under their own ids, with filler
-    /// before them. Parsing the kernel's types as a whole takes tens of megabytes; this takes a few.
-    pub(super) fn tracepoints_only(&self, names: &[&str]) -> Vec<u8> {
-        let mut wanted: Vec<(u32, &str)> =
-            names.iter().filter_map(|name| Some((self.tracepoint(name)?, *name))).collect();
-        wanted.sort_unstable();
-        let mut strings = vec![0u8];
-        let mut types: Vec<[u32; 3]> = Vec::new();
-        for (id, name) in wanted {
-            types.resize((id as usize).saturating_sub(1), [0, 2 << 24, 0]);
-            types.push([u32::try_from(strings.len()).unwrap_or(0), 8 << 24, 0]);
-            strings.extend(format!("btf_trace_{name}\0").bytes());
-        }
-        let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let (types_length, strings_length) = (length(types.len() * TYPE), length(strings.len()));
-        let header = [u32::from(MAGIC) | 1 << 16, 24, 0, types_length, types_length, strings_length];
-        let words = header.into_iter().chain(types.into_iter().flatten());
-        words.flat_map(u32::to_ne_bytes).chain(strings).collect()
-    }
-
     fn tracepoint_arguments_are_counted() {
         let btf = Btf::parse(sample()).unwrap();
         assert_eq!(btf.resolve("x(2)"), Some(1));

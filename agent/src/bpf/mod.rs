@@ -23,11 +23,22 @@ use crate::{
     input::Unsupported,
 };
 
+/// What becomes of pins.
+#[derive(Clone, Debug)]
+pub enum Pinning {
+    /// Adopt what is pinned below this folder, pin what is new, remove what is old: the agent that runs.
+    Own(PathBuf),
+    /// Adopt what is pinned; load the rest for as long as this process lives. Changes nothing.
+    Look(PathBuf),
+    /// Load everything for as long as this process lives.
+    Ignore,
+}
+
 /// Loads kernel objects for inputs.
 pub struct Loader {
     off: Option<String>,
     sysfs: PathBuf,
-    pin_root: PathBuf,
+    pinning: Pinning,
     pins: Option<Result<Pins, String>>,
     btf: Option<Result<Btf, String>>,
     in_use: Vec<String>,
@@ -75,12 +86,12 @@ impl Settings {
 }
 
 impl Loader {
-    /// A loader that pins below `pin_root`.
-    pub fn new(sysfs: &Path, pin_root: &Path) -> Self {
+    /// A loader for the kernel whose sysfs this is.
+    pub fn new(sysfs: &Path, pinning: Pinning) -> Self {
         Self {
             off: None,
             sysfs: sysfs.to_owned(),
-            pin_root: pin_root.to_owned(),
+            pinning,
             pins: None,
             btf: None,
             in_use: Vec::new(),
@@ -90,7 +101,7 @@ impl Loader {
 
     /// A loader that loads nothing and touches nothing.
     pub fn off(reason: &str) -> Self {
-        Self { off: Some(reason.to_owned()), ..Self::new(Path::new("/sys"), Path::new("/")) }
+        Self { off: Some(reason.to_owned()), ..Self::new(Path::new("/sys"), Pinning::Ignore) }
     }
 
     /// Brings an object to run: adopts the pinned one of the same hash, or loads, attaches and pins it.
@@ -134,30 +145,44 @@ impl Loader {
         lost.dedup_by(|a, b| a.split(" (").next() == b.split(" (").next());
 
         let folder = folder_name(def, bytes, &settings, cpus);
-        let pins = self.pins.get_or_insert_with(|| Pins::open(&self.pin_root)).as_ref();
         let context =
             attach::Context { def, bytes, settings: &settings, cpus, typed: &typed, btf: btf.as_ref().ok() };
-        let running = match pins {
-            Ok(pins) => match pins.existing(&folder).map(|path| context.adopt(&path)) {
-                Some(Ok(adopted)) => adopted,
-                _ if !pins.is_owner() => {
-                    return Err(Unsupported(format!(
-                        "{} holds the kernel programs; stop it, or run this one with --no-ebpf",
-                        pins.other()
-                    )));
+        let adopt = |path: PathBuf| context.adopt(&path).ok();
+        let mut shared = false;
+        let running = match &self.pinning {
+            Pinning::Ignore => context.load(None)?,
+            Pinning::Look(root) => match adopt(root.join(&folder)) {
+                Some(adopted) => {
+                    shared = true;
+                    adopted
                 }
-                _ => context.load_pinned(pins, &folder)?,
+                None => context.load(None)?,
             },
-            Err(reason) => {
-                lost.push(format!("not pinned, so counters restart with the agent ({reason})"));
-                context.load(None)?
-            }
+            Pinning::Own(root) => match self.pins.get_or_insert_with(|| Pins::open(root)) {
+                Ok(pins) => {
+                    shared = !pins.is_owner();
+                    match pins.existing(&folder).and_then(adopt) {
+                        Some(adopted) => adopted,
+                        None if shared => {
+                            return Err(Unsupported(format!(
+                                "{} holds the kernel programs; stop it, or run this one with --no-ebpf",
+                                pins.other()
+                            )));
+                        }
+                        None => context.load_pinned(pins, &folder)?,
+                    }
+                }
+                Err(reason) => {
+                    lost.push(format!("not pinned, so counters restart with the agent ({reason})"));
+                    context.load(None)?
+                }
+            },
         };
         self.in_use.push(folder);
         for hook in running.hooks.iter().filter(|hook| !hook.loses.is_empty()) {
             lost.push(format!("no {} ({})", hook.loses, hook.refused));
         }
-        let variant = describe(&running.hooks, pins.is_ok_and(|pins| !pins.is_owner()));
+        let variant = describe(&running.hooks, shared);
         self.programs.extend(running.programs);
         Ok(Opened {
             maps: running.maps,

@@ -5,6 +5,11 @@
 //! number of series.
 
 pub mod docs;
+#[cfg(test)]
+mod lint;
+pub mod series;
+
+use std::fmt;
 
 use pitot_common::histogram::Scale;
 
@@ -95,6 +100,29 @@ impl ProgramKind {
             Self::TpBtf => "tp_btf",
             Self::RawTp => "raw_tp",
         }
+    }
+
+    /// The oldest kernel that has it.
+    pub const fn since(self) -> KernelVersion {
+        match self {
+            Self::TpBtf => KernelVersion(5, 5),
+            Self::RawTp => KernelVersion(4, 17),
+        }
+    }
+}
+
+/// A release of Linux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelVersion(pub u16, pub u16);
+
+impl KernelVersion {
+    /// Arrays that user space can map (`BPF_F_MMAPABLE`), which is how counters are read.
+    pub const MAPPED_ARRAYS: Self = Self(5, 5);
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
     }
 }
 
@@ -300,7 +328,8 @@ pub enum Values {
     Fixed(&'static [&'static str]),
     /// One per CPU.
     Cpu,
-    /// What the host has, at most so many.
+    /// What the host has, at most so many beside one combination of the other labels: 1 when it follows from
+    /// them, as the model of a device does.
     Bounded(u32),
 }
 

@@ -1,8 +1,19 @@
 //! Configuration: TOML, strict, checked against the definitions of the inputs.
 
+mod check;
+pub mod glob;
+pub mod load;
+pub mod schema;
+pub mod suggest;
+mod value;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{catalogue::InputDef, input::OptionSetting, source::Roots};
+
+#[cfg(test)]
+pub(crate) use self::check::is_label_name;
+pub use self::load::{Problem, load};
 
 /// The configuration as the agent runs it: file, command line and defaults together.
 #[derive(Clone, Debug)]

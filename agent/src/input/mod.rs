@@ -1,11 +1,29 @@
 //! Inputs: one file each, which defines its metrics and reads them.
 
 pub mod block;
+pub mod conntrack;
+pub mod cpu;
+pub mod diskstats;
+pub mod entropy;
+pub mod filefd;
+pub mod filesystem;
 pub mod loadavg;
+pub mod meminfo;
+pub mod netdev;
+pub mod netstat;
+pub mod pressure;
 pub mod sched;
+pub mod sockstat;
+pub mod stat;
 pub mod syscall;
+#[cfg(test)]
+mod testing;
+pub mod time;
+pub mod uname;
+pub mod vmstat;
 
 use std::{
+    any::Any,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,13 +39,34 @@ use crate::{
 };
 
 /// Every input, in the order of the exposition.
-pub static INPUTS: &[&InputDef] = &[&loadavg::DEF, &sched::DEF, &syscall::DEF, &block::DEF];
+pub static INPUTS: &[&InputDef] = &[
+    &cpu::DEF,
+    &stat::DEF,
+    &loadavg::DEF,
+    &pressure::DEF,
+    &meminfo::DEF,
+    &vmstat::DEF,
+    &diskstats::DEF,
+    &filesystem::DEF,
+    &netdev::DEF,
+    &netstat::DEF,
+    &sockstat::DEF,
+    &conntrack::DEF,
+    &filefd::DEF,
+    &entropy::DEF,
+    &time::DEF,
+    &uname::DEF,
+    &sched::DEF,
+    &syscall::DEF,
+    &block::DEF,
+    &crate::telemetry::DEF,
+];
 
 /// Something that can be measured again and again.
 ///
 /// An input knows no business: no tenant, no pod, no prefix, no schedule. Those belong to the pipeline that
 /// wraps it.
-pub trait Input: Send {
+pub trait Input: Any + Send {
     /// Its definition.
     fn definition(&self) -> &'static InputDef;
 
@@ -39,8 +78,9 @@ pub trait Input: Send {
     /// Measures once and delivers the samples. When it fails, nothing of this call is published.
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError>;
 
-    /// Takes over what an earlier instance knew, after a change of configuration.
-    fn update_from(&mut self, _old: &mut dyn Input) {}
+    /// Takes over what an earlier instance knew, after a change of configuration. An input that keeps
+    /// state tells by `downcast_mut` whether the old one is of its kind.
+    fn update_from(&mut self, _old: &mut dyn Any) {}
 
     /// Whatever helps to understand it, served under `/status`.
     fn debug_info(&self) -> serde_json::Value {
@@ -67,19 +107,14 @@ pub struct CollectContext {
     pub started: Instant,
     /// When its result will no longer be waited for.
     pub deadline: Instant,
-    cancelled: Arc<AtomicBool>,
+    cancelled: Option<Arc<AtomicBool>>,
 }
 
 impl CollectContext {
     /// A context that starts now.
     pub fn new(budget: Duration) -> Self {
         let started = Instant::now();
-        Self {
-            aligned_timestamp: SystemTime::now(),
-            started,
-            deadline: started + budget,
-            cancelled: Arc::new(AtomicBool::new(false)),
-        }
+        Self { aligned_timestamp: SystemTime::now(), started, deadline: started + budget, cancelled: None }
     }
 
     /// The same, for a scheduled time.
@@ -89,12 +124,13 @@ impl CollectContext {
 
     /// The same, with a flag that someone else may raise.
     pub fn cancelled_by(self, cancelled: Arc<AtomicBool>) -> Self {
-        Self { cancelled, ..self }
+        Self { cancelled: Some(cancelled), ..self }
     }
 
     /// Nobody waits for the result any more.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed) || Instant::now() >= self.deadline
+        self.cancelled.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+            || Instant::now() >= self.deadline
     }
 }
 

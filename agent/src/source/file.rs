@@ -121,7 +121,7 @@ impl File {
     fn read_records(&mut self, records: Records) -> Result<Content<'_>, SourceError> {
         let read = match self.fill(records) {
             // The device or module behind a kept descriptor has gone and perhaps come back.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ESTALE | libc::ESRCH)) => {
+            Err(error) if has_gone(&error) => {
                 self.open = None;
                 self.fill(records)
             }
@@ -165,6 +165,62 @@ impl File {
     }
 }
 
+/// Longest content of a [`NumberFile`]: twenty digits and the end of the line, with room to spare.
+const NUMBER: usize = 32;
+
+/// A kept file that holds one number. It is read into the stack, so hundreds of them, one per core, cost no
+/// buffers.
+#[derive(Debug)]
+pub struct NumberFile {
+    path: PathBuf,
+    open: Option<fs::File>,
+}
+
+impl NumberFile {
+    /// A file that is opened when it is first read.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), open: None }
+    }
+
+    /// Reads the number.
+    pub fn read(&mut self) -> Result<u64, SourceError> {
+        let mut buffer = [0; NUMBER];
+        let read = match self.fill(&mut buffer) {
+            // The device or module behind a kept descriptor has gone and perhaps come back.
+            Err(error) if has_gone(&error) => {
+                self.open = None;
+                self.fill(&mut buffer)
+            }
+            other => other,
+        };
+        match read {
+            Ok(length) => Content { bytes: &buffer[..length], path: &self.path }.number(),
+            Err(error) => {
+                self.open = None;
+                Err(SourceError::Io { path: self.path.clone(), error })
+            }
+        }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8; NUMBER]) -> io::Result<usize> {
+        let file = match &self.open {
+            Some(file) => file,
+            None => self.open.insert(fs::File::open(&self.path)?),
+        };
+        loop {
+            match file.read_at(buffer, 0) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+/// What was behind a kept descriptor does not exist any more.
+fn has_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ESTALE | libc::ESRCH))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -192,6 +248,20 @@ mod tests {
             assert!(ours > 4096 / 2, "{ours}");
             assert_eq!(kept.read_to_end().unwrap().bytes().last(), Some(&b'\n'));
         }
+    }
+
+    #[test]
+    fn a_number_is_read_anew_and_nothing_else_is_one() {
+        let on_disk = tempfile::NamedTempFile::new().unwrap();
+        let mut kept = NumberFile::new(on_disk.path());
+        for (content, number) in
+            [("7\n", Some(7)), (" 18446744073709551615 ", Some(u64::MAX)), ("", None), ("-1\n", None)]
+        {
+            fs::write(on_disk.path(), content).unwrap();
+            assert_eq!(kept.read().ok(), number, "{content:?}");
+        }
+        fs::write(on_disk.path(), [b'1'; 100]).unwrap();
+        assert!(kept.read().is_err());
     }
 
     #[test]

@@ -1,0 +1,181 @@
+//! The engine: runs pipelines, on one thread as long as all goes well.
+//!
+//! A worker thread collects what is due, one pipeline after the other, and encodes the pages that scrapers
+//! wait for. Nobody else does either. When a collection does not end in time, whoever waits for it gives
+//! the worker up: the thread stays with the pipeline that blocks it, and a new worker goes on with the
+//! next. So a source that hangs in the kernel costs its own series, one thread, and one deadline once.
+
+mod cell;
+mod scheduler;
+mod worker;
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{sync::oneshot, time::timeout};
+
+use self::cell::Cell;
+pub use self::{cell::Report, scheduler::keep_schedules};
+use crate::{
+    output::{Page, Refused, Want},
+    pipeline::Pipeline,
+};
+
+/// A running engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    cells: Vec<Cell>,
+    /// How long a scrape waits for inputs.
+    budget: Duration,
+    desk: Mutex<Desk>,
+    bell: Condvar,
+}
+
+/// What is to be done and who does it. Locked for moments only.
+#[derive(Default)]
+struct Desk {
+    /// Only the worker of this generation works; others have been given up.
+    generation: u64,
+    stop: bool,
+    waiters: Vec<Waiter>,
+    /// Scheduled pipelines that are due, with their tick.
+    due: Vec<(usize, SystemTime)>,
+    ticked: Vec<oneshot::Sender<()>>,
+    round: Round,
+}
+
+/// A scraper.
+struct Waiter {
+    want: Want,
+    reply: oneshot::Sender<Result<Page, Refused>>,
+}
+
+/// The collection in progress.
+#[derive(Default)]
+struct Round {
+    running: bool,
+    started: Option<Instant>,
+    /// What is still to be collected, last one first.
+    list: Vec<(usize, Option<SystemTime>)>,
+    /// What is being collected, and since when.
+    current: Option<(usize, Instant)>,
+    /// Raised when whoever collects it has been given up.
+    cancelled: Option<Arc<AtomicBool>>,
+}
+
+/// How soon a waiting scraper looks whether the worker is stuck.
+const LOOK: Duration = Duration::from_millis(25);
+
+impl Engine {
+    /// Starts a worker for these pipelines.
+    pub fn start(pipelines: Vec<Box<dyn Pipeline>>, budget: Duration) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            cells: pipelines.into_iter().map(Cell::new).collect(),
+            budget,
+            desk: Mutex::new(Desk::default()),
+            bell: Condvar::new(),
+        });
+        worker::spawn(Arc::clone(&shared), 0)?;
+        Ok(Self { shared })
+    }
+
+    /// A page of what is collected now. Scrapers that come while a collection runs share it.
+    pub async fn scrape(&self, want: Want) -> Result<Page, Refused> {
+        if let Some(unknown) =
+            want.names.iter().find(|name| self.shared.cells.iter().all(|c| c.key != **name))
+        {
+            return Err(Refused::BadRequest(format!("there is no input {unknown}")));
+        }
+        let (reply, mut answer) = oneshot::channel();
+        self.shared.desk().waiters.push(Waiter { want, reply });
+        self.shared.bell.notify_one();
+        // The worker holds itself to the budget; the rest is for encoding on a busy machine.
+        let patience = self.shared.budget * 4;
+        let asked = Instant::now();
+        while asked.elapsed() < patience {
+            match timeout(LOOK, &mut answer).await {
+                Ok(Ok(page)) => return page,
+                Ok(Err(_)) => break,
+                Err(_) => self.shared.supervise(),
+            }
+        }
+        Err(Refused::Unavailable("the agent is shutting down or cannot start a thread".to_owned()))
+    }
+
+    /// Collects scheduled pipelines that are due, and waits until that is done.
+    async fn tick(&self, due: &[(usize, SystemTime)]) {
+        let (done, mut answer) = oneshot::channel();
+        {
+            let mut desk = self.shared.desk();
+            desk.due.extend_from_slice(due);
+            desk.ticked.push(done);
+        }
+        self.shared.bell.notify_one();
+        while timeout(LOOK, &mut answer).await.is_err() {
+            self.shared.supervise();
+        }
+    }
+
+    /// What each pipeline is doing.
+    pub fn reports(&self) -> Vec<Report> {
+        self.shared.cells.iter().map(Cell::view).collect()
+    }
+
+    /// Whether collections come to an end.
+    pub fn healthy(&self) -> Result<(), String> {
+        let running = self.shared.desk().round.started.map(|at| at.elapsed());
+        match running {
+            Some(since) if since > self.shared.budget * 10 => {
+                Err(format!("a collection has been running for {} s", since.as_secs()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the worker once it is idle. A thread that is stuck ends with the process.
+    pub fn stop(&self) {
+        self.shared.desk().stop = true;
+        self.shared.bell.notify_all();
+    }
+}
+
+impl Shared {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the worker up if it has been in one pipeline for too long, or in a scrape for longer than its
+    /// budget, and lets a new one go on.
+    fn supervise(self: &Arc<Self>) {
+        let mut desk = self.desk();
+        let Some((index, since)) = desk.round.current else { return };
+        let cell = &self.cells[index];
+        let over_budget = desk.round.started.is_some_and(|at| at.elapsed() >= self.budget);
+        if since.elapsed() < cell.deadline && !over_budget {
+            return;
+        }
+        cell.stuck.store(true, std::sync::atomic::Ordering::Release);
+        if let Some(cancelled) = desk.round.cancelled.take() {
+            cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        desk.generation += 1;
+        desk.round.current = None;
+        let late = if over_budget { std::mem::take(&mut desk.round.list) } else { Vec::new() };
+        let generation = desk.generation;
+        drop(desk);
+        cell.note_timeout(&format!("no answer within {} ms", cell.deadline.as_millis()));
+        for (index, _) in late {
+            self.cells[index].pass_over("not reached within the scrape's budget");
+        }
+        if let Err(error) = worker::spawn(Arc::clone(self), generation) {
+            tracing::error!(%error, "cannot start a new worker thread");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a pipeline does to names: allow, deny, prefix, tags. Decided once, when a series is born.
+
+use crate::{
+    accumulator::Naming,
+    config::{InputConfig, glob},
+};
+
+/// The rules of one pipeline. Lists are keyed by raw names; the prefix comes last.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    prefix: String,
+    allow: Vec<String>,
+    deny: Vec<String>,
+    tags: Vec<(String, String)>,
+}
+
+impl Rules {
+    /// The rules that a configuration asks for.
+    pub fn of(config: &InputConfig) -> Self {
+        Self {
+            prefix: config.prefix.clone().unwrap_or_else(|| config.def.prefix.to_owned()),
+            allow: config.allow.clone(),
+            deny: config.deny.clone(),
+            tags: config.tags.clone(),
+        }
+    }
+}
+
+impl Naming for Rules {
+    fn export(&self, raw: &str) -> Option<String> {
+        let any = |list: &[String]| list.iter().any(|pattern| glob::matches(pattern, raw));
+        if (!self.allow.is_empty() && !any(&self.allow)) || any(&self.deny) {
+            return None;
+        }
+        let mut name = String::with_capacity(self.prefix.len() + raw.len());
+        name.push_str(&self.prefix);
+        // A part that the source names may hold anything; a metric name may not.
+        name.extend(
+            raw.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == ':' { c } else { '_' }),
+        );
+        Some(name)
+    }
+
+    fn tags(&self) -> &[(String, String)] {
+        &self.tags
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(allow: &[&str], deny: &[&str]) -> Rules {
+        let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+        Rules { prefix: "node_".into(), allow: own(allow), deny: own(deny), tags: Vec::new() }
+    }
+
+    #[test]
+    fn lists_are_keyed_by_raw_names_and_the_prefix_comes_last() {
+        let rules = rules(&["load*"], &["load15"]);
+        assert_eq!(rules.export("load1").as_deref(), Some("node_load1"));
+        assert_eq!(rules.export("load15"), None);
+        assert_eq!(rules.export("node_load1"), None);
+    }
+
+    #[test]
+    fn names_are_made_valid() {
+        assert_eq!(rules(&[], &[]).export("a.b-c").as_deref(), Some("node_a_b_c"));
+    }
+}

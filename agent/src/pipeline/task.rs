@@ -1,0 +1,168 @@
+//! Tasks: what a pipeline is asked to do, as data.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// A collection that someone wants: what, of which target, how often.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectTask {
+    /// Stable name of the pair of configuration and target.
+    pub key: String,
+    /// What to run.
+    pub config: CollectConfig,
+    /// What to run it against.
+    #[serde(default)]
+    pub target: Target,
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectConfig {
+    /// Name of the input.
+    pub input: String,
+    /// When.
+    #[serde(default, rename = "executeRule")]
+    pub execute_rule: ExecuteRule,
+    /// Labels that come from the target's metadata, by label.
+    #[serde(default, rename = "refMetas")]
+    pub ref_metas: BTreeMap<String, String>,
+    /// The input's own settings.
+    #[serde(default)]
+    pub options: BTreeMap<String, serde_json::Value>,
+}
+
+/// When a task is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
+pub enum ExecuteRule {
+    /// Whenever it is scraped.
+    #[default]
+    OnScrape,
+    /// At multiples of a rate since the Unix epoch, plus an offset, both in milliseconds.
+    #[serde(rename_all = "camelCase")]
+    FixedRate {
+        /// Distance of the runs in milliseconds.
+        fixed_rate: u64,
+        /// Shift in milliseconds.
+        #[serde(default)]
+        offset: u64,
+    },
+}
+
+impl ExecuteRule {
+    /// The schedule, if it has one.
+    pub fn schedule(self) -> Option<super::Schedule> {
+        match self {
+            Self::OnScrape | Self::FixedRate { fixed_rate: 0, .. } => None,
+            Self::FixedRate { fixed_rate, offset } => Some(super::Schedule {
+                interval: Duration::from_millis(fixed_rate),
+                offset: Duration::from_millis(offset % fixed_rate),
+            }),
+        }
+    }
+}
+
+/// What a task is run against.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    /// This host.
+    #[default]
+    Localhost,
+    /// Nothing: the configuration says all.
+    None,
+    /// A pod.
+    Pod {
+        /// Its metadata.
+        meta: BTreeMap<String, String>,
+    },
+    /// One container.
+    Container {
+        /// Its metadata.
+        meta: BTreeMap<String, String>,
+    },
+    /// A cgroup.
+    Cgroup {
+        /// Path below the cgroup root.
+        path: String,
+    },
+}
+
+/// A query on metrics: what to take from an input, which of it, and how to fold it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqlTask {
+    /// Input or pipeline that delivers the samples.
+    pub from: String,
+    /// What to compute.
+    pub select: Vec<Select>,
+    /// Which series count: label and pattern, all of which must match.
+    #[serde(default, rename = "where")]
+    pub conditions: BTreeMap<String, String>,
+    /// Labels that are kept.
+    #[serde(default, rename = "groupBy")]
+    pub group_by: Vec<String>,
+    /// Span of time that is folded, in milliseconds.
+    #[serde(default, rename = "window")]
+    pub window_ms: Option<u64>,
+}
+
+/// One column of a query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Select {
+    /// Metric, by raw name.
+    pub metric: String,
+    /// Name of the result.
+    #[serde(rename = "as")]
+    pub name: String,
+    /// How values are folded.
+    pub agg: Aggregate,
+}
+
+/// How values of several series, or of several moments, become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregate {
+    /// Sum.
+    Sum,
+    /// Arithmetic mean.
+    Avg,
+    /// Smallest.
+    Min,
+    /// Largest.
+    Max,
+    /// How many.
+    Count,
+    /// The latest.
+    Last,
+}
+
+/// What a pipeline is set up with: a task, and the query if it has one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubTask {
+    /// The task.
+    pub task: CollectTask,
+    /// Its query.
+    #[serde(default)]
+    pub sql: Option<SqlTask>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_file_is_strict() {
+        let text = r#"{"key":"k","config":{"input":"cpu","executeRule":{"type":"fixedRate","fixedRate":5000,"offset":7000}}}"#;
+        let task: CollectTask = serde_json::from_str(text).unwrap();
+        let schedule = task.config.execute_rule.schedule().unwrap();
+        assert_eq!((schedule.interval, schedule.offset), (Duration::from_secs(5), Duration::from_secs(2)));
+        assert_eq!(task.target, Target::Localhost);
+        assert!(serde_json::from_str::<CollectTask>(&text.replace("offset", "ofset")).is_err());
+        assert!(serde_json::from_str::<CollectTask>(&text.replace("5000", "\"5s\"")).is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! The agent as a whole: opens inputs, starts the engine, serves its pages.
+
+use std::{
+    fmt::Write as _,
+    net::{SocketAddr, TcpListener},
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    bpf::{Guard, Loader, Pinning},
+    config::Config,
+    engine::{Engine, Report, keep_schedules},
+    output::{Door, Format, Page, Refused, Want, serve},
+    pipeline::{InputPipeline, Pipeline},
+    privilege, sys, telemetry,
+};
+
+/// How often the kernel is asked about the agent's programs.
+const PROGRAM_FIGURES: Duration = Duration::from_secs(10);
+/// What connections get to end after a signal.
+const FAREWELL: Duration = Duration::from_millis(700);
+
+/// Inputs that are open, and what keeps their kernel programs.
+pub struct Opened {
+    pipelines: Vec<Box<dyn Pipeline>>,
+    guard: Guard,
+}
+
+/// Opens every input of a configuration, then gives back privileges and memory that only this took. No
+/// thread may have been started before.
+pub fn open(config: &Config, pinning: Pinning) -> Opened {
+    let mut loader = if config.ebpf {
+        Loader::new(&config.roots.sysfs, pinning)
+    } else {
+        Loader::off("kernel programs are switched off (--no-ebpf, or ebpf.enabled = false)")
+    };
+    let pipelines = config
+        .inputs
+        .iter()
+        .map(|input| Box::new(InputPipeline::open(input, &config.roots, &mut loader)) as Box<dyn Pipeline>)
+        .collect();
+    loader.tidy();
+    let opened = Opened { pipelines, guard: loader.into_guard() };
+    match privilege::drop_capabilities() {
+        Ok(dropped) => tracing::debug!(dropped = dropped.join(" "), "gave capabilities back"),
+        Err(error) => tracing::warn!(%error, "cannot give capabilities back"),
+    }
+    sys::trim_memory();
+    opened
+}
+
+/// Collects once and returns the page and the state of every input.
+pub async fn once(config: &Config, opened: Opened, format: Format) -> Result<(Page, Vec<Report>), String> {
+    let engine =
+        Engine::start(opened.pipelines, config.scrape_budget).map_err(|e| format!("no thread: {e}"))?;
+    telemetry::note_programs(&opened.guard.programs);
+    let want = Want { format, gzip: false, timeout: None, names: Vec::new() };
+    let page = engine.scrape(want).await.map_err(|refused| refused.to_string())?;
+    let reports = engine.reports();
+    engine.stop();
+    Ok((page, reports))
+}
+
+/// Listens on every address of the configuration.
+pub fn bind(config: &Config) -> Result<Vec<TcpListener>, String> {
+    config.listen.iter().map(|address| bind_one(*address)).collect()
+}
+
+fn bind_one(address: SocketAddr) -> Result<TcpListener, String> {
+    let listen = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|error: std::io::Error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "; something else serves there (node_exporter? another pitot?): stop it or choose with --listen"
+            }
+            std::io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+            _ => "",
+        };
+        format!("cannot listen on {address}: {error}{hint}")
+    })
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn run(config: Config, opened: Opened, listeners: Vec<TcpListener>) -> Result<(), String> {
+    let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+    let engine = Engine::start(opened.pipelines, config.scrape_budget).map_err(said("no thread"))?;
+    let door = Arc::new(Agent { engine: engine.clone(), started: Instant::now(), config });
+
+    // Signals first, so that one that comes during the first collection is not lost.
+    let mut terminate = signal(SignalKind::terminate()).map_err(said("no signal handler"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(said("no signal handler"))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(said("no signal handler"))?;
+
+    let (stop, stopped) = watch::channel(false);
+    let mut doors = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let address = listener.local_addr().map_err(said("listener"))?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(said("listener"))?;
+        doors.spawn(serve(listener, Arc::clone(&door) as Arc<dyn Door>, stopped.clone()));
+        tracing::info!("listening on http://{address}/metrics (state of every input: /status)");
+    }
+    tokio::spawn(keep_schedules(engine.clone()));
+    tokio::spawn(keep_program_figures(opened.guard));
+    tokio::spawn(introduce(engine.clone()));
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => tracing::warn!("the configuration is read at start only: restart to change it"),
+        }
+    }
+    tracing::info!("stopping; kernel programs stay attached for the next start (`pitot clean` removes them)");
+    // Nobody listens when the last connection has just ended.
+    let _nobody = stop.send(true);
+    let _slow = tokio::time::timeout(FAREWELL, doors.join_all()).await;
+    engine.stop();
+    Ok(())
+}
+
+/// A first collection: series are born before the first scraper comes, and what does not work is said.
+async fn introduce(engine: Engine) {
+    let want = Want { format: Format::Text, gzip: false, timeout: None, names: Vec::new() };
+    if let Err(error) = engine.scrape(want).await {
+        tracing::warn!(%error, "the first collection failed");
+    }
+    let reports = engine.reports();
+    let up = reports.iter().filter(|report| report.state.is_up()).count();
+    let series: usize = reports.iter().map(|report| report.series).sum();
+    tracing::info!("{up} of {} inputs deliver {series} series", reports.len());
+    for report in reports.iter().filter(|report| !report.state.reason().is_empty()) {
+        tracing::info!("{}: {}", report.input, report.state);
+    }
+}
+
+async fn keep_program_figures(guard: Guard) {
+    let mut tick = tokio::time::interval(PROGRAM_FIGURES);
+    loop {
+        tick.tick().await;
+        telemetry::note_programs(&guard.programs);
+    }
+}
+
+/// A table of what each input is doing, for people.
+pub fn table(reports: &[Report]) -> String {
+    let mut text = format!("{:<12} {:<12} {:>7}  DETAIL\n", "INPUT", "STATE", "SERIES");
+    for report in reports {
+        let details: Vec<&str> =
+            [report.state.variant(), report.state.reason()].into_iter().filter(|d| !d.is_empty()).collect();
+        // Writing to a string cannot fail.
+        let _ok = writeln!(
+            text,
+            "{:<12} {:<12} {:>7}  {}",
+            report.input,
+            report.state.word(),
+            report.series,
+            details.join(": ")
+        );
+    }
+    text
+}
+
+/// What the HTTP door opens to.
+struct Agent {
+    engine: Engine,
+    started: Instant,
+    config: Config,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: &'static str,
+    uptime_seconds: f64,
+    listen: &'a [SocketAddr],
+    ebpf: bool,
+    inputs: Vec<Report>,
+}
+
+impl Door for Agent {
+    fn scrape(&self, want: Want) -> Pin<Box<dyn Future<Output = Result<Page, Refused>> + Send + '_>> {
+        Box::pin(self.engine.scrape(want))
+    }
+
+    fn status(&self) -> Vec<u8> {
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            listen: &self.config.listen,
+            ebpf: self.config.ebpf,
+            inputs: self.engine.reports(),
+        };
+        serde_json::to_vec_pretty(&status).unwrap_or_else(|error| error.to_string().into_bytes())
+    }
+
+    fn landing(&self) -> String {
+        let mut rows = String::from("<table><tr><th>input<th>state<th>series<th>detail</tr>");
+        for report in self.engine.reports() {
+            let detail = format!("{} {}", report.state.variant(), report.state.reason());
+            let detail = detail.replace('&', "&amp;").replace('<', "&lt;");
+            // Writing to a string cannot fail.
+            let _ok = write!(
+                rows,
+                "<tr><td>{}<td>{}<td>{}<td>{detail}</tr>",
+                report.input,
+                report.state.word(),
+                report.series
+            );
+        }
+        rows + "</table>"
+    }
+
+    fn healthy(&self) -> Result<(), String> {
+        self.engine.healthy()
+    }
+}
