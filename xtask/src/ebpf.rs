@@ -58,7 +58,7 @@ pub(crate) fn build() -> Result<()> {
     let path = path_with_linker()?;
     println!("# {}", toolchain.version);
     let linked = root.join("target/ebpf");
-    compile(&root, &toolchain, &path, &linked).with_context(|| toolchain.advice())?;
+    compile(&root, &toolchain, &path, &linked).inspect_err(|_| eprintln!("{}\n", toolchain.advice()))?;
 
     let private = [home(), cargo_home(), root.clone(), toolchain.sources()];
     for name in sources::objects(&root)? {

@@ -93,9 +93,9 @@ impl Toolchain {
     /// What to try when the build fails.
     pub(crate) fn advice(&self) -> String {
         let llvm = &self.llvm;
+        let version = &self.version;
         format!(
-            "bpf-linker has to be built for the LLVM of the compiler, which is {llvm} for {}. For LLVM 22:\n\n{LINKER}\n",
-            self.version
+            "if it was the linker: it has to be made for LLVM {llvm}, as {version} is. For LLVM 22:\n\n{LINKER}"
         )
     }
 }
