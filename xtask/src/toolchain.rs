@@ -108,7 +108,7 @@ pub(crate) fn path_with_linker() -> Result<OsString> {
     if !folders.iter().any(|folder| folder.join("bpf-linker").is_file()) {
         bail!(
             "bpf-linker is neither on PATH nor in {}. To install it:\n\n{LINKER}\n",
-            cargo_home().display()
+            cargo_home().join("bin").display()
         );
     }
     Ok(env::join_paths(folders)?)
