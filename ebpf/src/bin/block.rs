@@ -13,9 +13,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use pitot_common::{
-    block::{
-        BANK_WORDS, BYTES, DEVICES, IN_FLIGHT, IO, OTHER_DEVICE, Operation, QUEUE, REQUESTS, header,
-    },
+    block::{BANK_WORDS, BYTES, DEVICES, IN_FLIGHT, IO, OTHER_DEVICE, Operation, QUEUE, REQUESTS, header},
     histogram::{SIZE_SLOTS, Scale, TIME_SLOTS},
 };
 use pitot_ebpf::{
