@@ -25,6 +25,8 @@ use crate::{
 
 /// How often the kernel is asked about the agent's programs.
 const PROGRAM_FIGURES: Duration = Duration::from_secs(10);
+/// The least budget of a collection that no scraper waits for.
+const UNHURRIED: Duration = Duration::from_secs(5);
 /// What connections get to end after a signal.
 const FAREWELL: Duration = Duration::from_millis(700);
 

@@ -162,7 +162,8 @@ impl Shared {
         let Some((index, since)) = desk.round.current else { return };
         let cell = &self.cells[index];
         let over_budget = desk.round.started.is_some_and(|at| at.elapsed() >= self.budget);
-        if since.elapsed() < cell.deadline && !over_budget {
+        let overdue = since.elapsed() >= cell.deadline;
+        if !overdue && !over_budget {
             return;
         }
         cell.stuck.store(true, std::sync::atomic::Ordering::Release);
@@ -174,9 +175,14 @@ impl Shared {
         let late = if over_budget { std::mem::take(&mut desk.round.list) } else { Vec::new() };
         let generation = desk.generation;
         drop(desk);
-        cell.note_timeout(&format!("no answer within {} ms", cell.deadline.as_millis()));
+        cell.note_timeout(&if overdue {
+            format!("no answer within its deadline of {} ms", cell.deadline.as_millis())
+        } else {
+            format!("not done when the scrape's budget of {} ms was over", self.budget.as_millis())
+        });
         for (index, _) in late {
-            self.cells[index].pass_over("not reached within the scrape's budget");
+            let budget = self.budget.as_millis();
+            self.cells[index].pass_over(&format!("not reached within the scrape's budget of {budget} ms"));
         }
         if let Err(error) = worker::spawn(Arc::clone(self), generation) {
             tracing::error!(%error, "cannot start a new worker thread");
