@@ -97,11 +97,12 @@ impl Engine {
         {
             return Err(Refused::BadRequest(format!("there is no input {unknown}")));
         }
+        // The worker holds itself to the budget; the rest is for encoding on a busy machine. A scraper that
+        // says how long it waits gets its refusal before it has gone.
+        let patience = want.timeout.unwrap_or(Duration::MAX).min(self.shared.budget * 4);
         let (reply, mut answer) = oneshot::channel();
         self.shared.desk().waiters.push(Waiter { want, reply });
         self.shared.bell.notify_one();
-        // The worker holds itself to the budget; the rest is for encoding on a busy machine.
-        let patience = self.shared.budget * 4;
         let asked = Instant::now();
         while asked.elapsed() < patience {
             match timeout(LOOK, &mut answer).await {
@@ -110,7 +111,7 @@ impl Engine {
                 Err(_) => self.shared.supervise(),
             }
         }
-        Err(Refused::Unavailable("the agent is shutting down or cannot start a thread".to_owned()))
+        Err(Refused::Unavailable("no page in time: the machine is overloaded, or the agent is shutting down".to_owned()))
     }
 
     /// Collects scheduled pipelines that are due, and waits until that is done.
