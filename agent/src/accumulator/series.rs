@@ -150,6 +150,8 @@ pub struct SeriesStore {
     naming: Box<dyn Naming>,
     limits: Limits,
     table: HashTable<u32>,
+    /// How many series each metric has.
+    populations: Vec<(&'static Metric, u32)>,
     hasher: FixedState,
     cycle: u64,
     last: u32,
@@ -168,6 +170,7 @@ impl SeriesStore {
             naming,
             limits,
             table: HashTable::new(),
+            populations: Vec::new(),
             hasher: FixedState::default(),
             cycle: 0,
             last: NONE,
@@ -238,10 +241,11 @@ impl SeriesStore {
 
     #[cold]
     fn bear(&mut self, hash: u64, sample: &Sample<'_>) -> Option<u32> {
-        let siblings = self.frame.series.iter().filter(|s| std::ptr::eq(s.metric, sample.metric)).count();
-        if siblings >= self.limits.series_per_metric as usize {
+        let siblings = population(&mut self.populations, sample.metric);
+        if *siblings >= self.limits.series_per_metric {
             return None;
         }
+        *siblings += 1;
         let index = u32::try_from(self.frame.series.len()).ok().filter(|&i| i != NONE)?;
         let raw = full_name(sample);
         let mut series = Series {
@@ -308,9 +312,11 @@ impl SeriesStore {
         frame.epoch = next_epoch();
         (self.first, self.last) = (NONE, NONE);
         self.table.clear();
+        self.populations.clear();
         let (series, hasher) = (&self.frame.series, &self.hasher);
         for (index, one) in (0u32..).zip(series) {
             let hash = stored_hash(hasher, one);
+            *population(&mut self.populations, one.metric) += 1;
             self.table.insert_unique(hash, index, |&i| stored_hash(hasher, &series[i as usize]));
         }
     }
@@ -339,6 +345,15 @@ impl Accumulator for SeriesStore {
             }
         }
     }
+}
+
+/// The number of series of a metric. An input has a few dozen metrics at most.
+fn population<'a>(all: &'a mut Vec<(&'static Metric, u32)>, of: &'static Metric) -> &'a mut u32 {
+    let at = all.iter().position(|(metric, _)| std::ptr::eq(*metric, of)).unwrap_or_else(|| {
+        all.push((of, 0));
+        all.len() - 1
+    });
+    &mut all[at].1
 }
 
 /// The bytes that tell a series from others of its metric.
