@@ -111,7 +111,9 @@ impl Engine {
                 Err(_) => self.shared.supervise(),
             }
         }
-        Err(Refused::Unavailable("no page in time: the machine is overloaded, or the agent is shutting down".to_owned()))
+        Err(Refused::Unavailable(
+            "no page in time: the machine is overloaded, or the agent is shutting down".to_owned(),
+        ))
     }
 
     /// Collects scheduled pipelines that are due, and waits until that is done.
