@@ -1,1 +1,1 @@
-//! Helpers of the integration tests.
+//! Integration tests of pitot: they are in `tests/`.

@@ -1,2 +1,44 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks. Each command prints the shell lines that it runs.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line tool")]
+#![expect(clippy::disallowed_methods, reason = "starting compilers is what it is for")]
+
+mod ebpf;
+mod shell;
+mod strip;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of pitot.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Rebuild the kernel objects in ebpf/prebuilt.
+    Ebpf {
+        /// Build nothing: fail if an object is not made of the sources that are here.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Ebpf { check: true } => ebpf::check(),
+        Command::Ebpf { check: false } => ebpf::build(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

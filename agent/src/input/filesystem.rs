@@ -94,15 +94,15 @@ const PROMPT: &[&[u8]] = &[
 const MARGIN: Duration = Duration::from_millis(20);
 
 const LABELS: &[Label] = &[
-    Label::bounded("device", 1000),
+    Label::bounded("device", 1),
     Label::bounded("mountpoint", 1000),
-    Label::bounded("fstype", 50),
-    Label::bounded("device_error", 30),
+    Label::bounded("fstype", 1),
+    Label::bounded("device_error", 1),
 ];
 const MOUNT_LABELS: &[Label] = &[
-    Label::bounded("device", 1000),
-    Label::bounded("major", 500),
-    Label::bounded("minor", 1000),
+    Label::bounded("device", 1),
+    Label::bounded("major", 1),
+    Label::bounded("minor", 1),
     Label::bounded("mountpoint", 1000),
 ];
 

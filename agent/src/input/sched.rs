@@ -48,7 +48,7 @@ static BPF: BpfDef = BpfDef {
             name: "sched_switch",
             variants: &[
                 Variant { program: "sched_switch", kind: ProgramKind::TpBtf, loses: "" },
-                Variant { program: "sched_switch_raw", kind: ProgramKind::RawTp, loses: "run-queue wait" },
+                Variant { program: "sched_switch_r", kind: ProgramKind::RawTp, loses: "run-queue wait" },
             ],
             when: "",
         },

@@ -108,7 +108,7 @@ pub fn sched_migrate(_ctx: BtfTracePointContext) -> i32 {
 
 /// Without BTF: the arguments alone, so no wait.
 #[raw_tracepoint(tracepoint = "sched_switch")]
-pub fn sched_switch_raw(ctx: RawTracePointContext) -> i32 {
+pub fn sched_switch_r(ctx: RawTracePointContext) -> i32 {
     let Some(mut bank) = bank() else { return 0 };
     let preempt: u64 = ctx.arg(0);
     let state = ctx.arg::<u64>(3) & 0xffff_ffff;
