@@ -78,9 +78,11 @@ impl Pins {
         Ok(folder)
     }
 
-    /// Gives a filled folder its name.
+    /// Gives a filled folder its name. One that has it already could not be adopted, and goes.
     pub fn finish(&self, name: &str) -> io::Result<()> {
-        fs::rename(self.root.join(format!("{name}{UNFINISHED}")), self.root.join(name))
+        let folder = self.root.join(name);
+        remove(&folder)?;
+        fs::rename(self.root.join(format!("{name}{UNFINISHED}")), folder)
     }
 
     /// Removes every folder that is not among `keep`: objects of other versions and settings, of inputs

@@ -18,41 +18,41 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_pitot");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_pitot");
 /// For whatever takes long only on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
 
 /// A place for one test: a folder for its files, and pins of its own.
-pub struct Place {
+pub(crate) struct Place {
     folder: TempDir,
-    pub pins: PathBuf,
+    pub(crate) pins: PathBuf,
 }
 
 impl Place {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let pins = format!("/sys/fs/bpf/pitot-test-{}-{name}", std::process::id());
         Self { folder: tempfile::tempdir().unwrap(), pins: pins.into() }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Writes a configuration with these pins, and more lines.
-    pub fn config(&self, name: &str, more: &str) -> PathBuf {
+    pub(crate) fn config(&self, name: &str, more: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, format!("[ebpf]\npin = \"{}\"\n{more}", self.pins.display())).unwrap();
         path
     }
 
     /// A command line for the agent.
-    pub fn command(&self, more: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, more: &str, arguments: &[&str]) -> Command {
         self.command_of(Path::new(BINARY), more, arguments)
     }
 
     /// The same for another file of the same program.
-    pub fn command_of(&self, binary: &Path, more: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn command_of(&self, binary: &Path, more: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary);
         let name = format!("{}.toml", fs::read_dir(self.path()).unwrap().count());
         command.arg("--config").arg(self.config(&name, more)).args(arguments);
@@ -60,13 +60,13 @@ impl Place {
     }
 
     /// Starts an agent on a free port with the inputs that have kernel programs, and one that has none.
-    pub fn start(&self, more: &str, arguments: &[&str]) -> Agent {
+    pub(crate) fn start(&self, more: &str, arguments: &[&str]) -> Agent {
         let inputs = ["--input", "sched,syscall,block,loadavg,agent", "--listen", "127.0.0.1:0"];
         self.serve(self.command(more, &[&inputs, arguments].concat()))
     }
 
     /// Starts a command that is an agent, and waits until it serves.
-    pub fn serve(&self, command: Command) -> Agent {
+    pub(crate) fn serve(&self, command: Command) -> Agent {
         let mut agent = self.spawn(command);
         let log = agent.wait_for_log("listening on http://");
         let address = log.split("http://").nth(1).unwrap().split('/').next().unwrap();
@@ -75,7 +75,7 @@ impl Place {
     }
 
     /// Starts a command that is an agent, and does not wait.
-    pub fn spawn(&self, mut command: Command) -> Agent {
+    pub(crate) fn spawn(&self, mut command: Command) -> Agent {
         let log = self.path().join(format!("{}.log", fs::read_dir(self.path()).unwrap().count()));
         let child = command.stderr(File::create(&log).unwrap()).stdout(File::create("/dev/null").unwrap());
         Agent { child: child.spawn().unwrap(), log, address: None }
@@ -88,18 +88,18 @@ impl Drop for Place {
     }
 }
 
-pub struct Agent {
+pub(crate) struct Agent {
     child: Child,
     log: PathBuf,
-    pub address: Option<SocketAddr>,
+    pub(crate) address: Option<SocketAddr>,
 }
 
 impl Agent {
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
@@ -120,12 +120,12 @@ impl Agent {
         }
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
     /// Waits for its end.
-    pub fn end(mut self) -> (ExitStatus, Duration, String) {
+    pub(crate) fn end(mut self) -> (ExitStatus, Duration, String) {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -150,14 +150,17 @@ impl Agent {
     }
 
     /// Every series of a scrape: name with labels, and value.
-    pub fn scrape(&self) -> BTreeMap<String, f64> {
+    pub(crate) fn scrape(&self) -> BTreeMap<String, f64> {
         let page = self.get("/metrics");
         let series = page.lines().filter(|line| !line.starts_with('#'));
-        series.filter_map(|line| line.rsplit_once(' ')).map(|(n, v)| (n.to_owned(), v.parse().unwrap())).collect()
+        series
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|(n, v)| (n.to_owned(), v.parse().unwrap()))
+            .collect()
     }
 
     /// What an input is doing: state, variant, reason.
-    pub fn state(&self, input: &str) -> [String; 3] {
+    pub(crate) fn state(&self, input: &str) -> [String; 3] {
         let status: Value = serde_json::from_str(&self.get("/status")).unwrap();
         let inputs = status["inputs"].as_array().unwrap();
         let report = inputs.iter().find(|report| report["input"] == input).unwrap();
@@ -165,7 +168,7 @@ impl Agent {
     }
 
     /// What its open files are.
-    pub fn open_files(&self) -> Vec<String> {
+    pub(crate) fn open_files(&self) -> Vec<String> {
         let files = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
         let target = |file: std::io::Result<fs::DirEntry>| {
             Some(fs::read_link(file.ok()?.path()).ok()?.to_string_lossy().into_owned())
@@ -183,6 +186,7 @@ impl Drop for Agent {
 }
 
 /// Calls of one system call.
-pub fn calls(series: &BTreeMap<String, f64>, name: &str) -> f64 {
-    series.get(&format!("pitot_syscall_calls_total{{syscall=\"{name}\"}}")).copied().unwrap_or(0.0)
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and whole")]
+pub(crate) fn calls(series: &BTreeMap<String, f64>, name: &str) -> u64 {
+    series.get(&format!("pitot_syscall_calls_total{{syscall=\"{name}\"}}")).map_or(0, |value| *value as u64)
 }

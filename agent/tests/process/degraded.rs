@@ -105,7 +105,7 @@ fn a_read_only_bpf_file_system_costs_the_pins_alone() {
         assert!(reason.contains("not pinned, so counters restart with the agent"), "{reason}");
         assert!(reason.contains("Read-only file system"), "{reason}");
     }
-    assert!(agent.scrape()["pitot_sched_switches_total{reason=\"idle\"}"] > 0.0);
+    assert!(agent.scrape()["pitot_sched_switches_total{reason=\"blocked\"}"] > 0.0);
 }
 
 /// The entries of a folder but one, as links in another.

@@ -1,5 +1,6 @@
 //! The agent as a process: how it starts, ends, is killed and comes back, and what it does on hosts that
 //! lack something. Each test has pins of its own, and removes them.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![expect(
     clippy::disallowed_methods,
     reason = "tests start processes, wait for them and read the environment that their runner sets"

@@ -6,10 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::programs::{ProgramInfo, links::{FdLink, PinnedLink}};
+use aya::programs::{
+    ProgramInfo,
+    links::{FdLink, PinnedLink},
+};
 
 /// The folders of objects, by object.
-pub fn objects(root: &Path) -> BTreeMap<String, PathBuf> {
+pub(crate) fn objects(root: &Path) -> BTreeMap<String, PathBuf> {
     let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
     let named = entries.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
     named
@@ -27,7 +30,7 @@ fn pinned(folder: &Path, kind: &str) -> Vec<PathBuf> {
 
 /// That a root holds the objects of three inputs, complete, and that each of their programs is attached
 /// exactly once in the whole kernel.
-pub fn assert_whole(root: &Path) {
+pub(crate) fn assert_whole(root: &Path) {
     let objects = objects(root);
     assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "sched", "syscall"]);
     for (folder, hooks) in objects.values().zip([2, 2, 1]) {
@@ -53,7 +56,7 @@ fn program_of(path: &Path) -> u32 {
 }
 
 /// Removes a root and all below it.
-pub fn remove(root: &Path) {
+pub(crate) fn remove(root: &Path) {
     for folder in fs::read_dir(root).into_iter().flatten().flatten() {
         for file in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
             let _gone = fs::remove_file(file.path());

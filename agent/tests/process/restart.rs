@@ -14,7 +14,7 @@ use crate::{
     pins, raw,
 };
 
-const CALLS: u32 = 5_000;
+const CALLS: u64 = 5_000;
 
 fn make(number: i64) {
     (0..CALLS).for_each(|_| raw::call(number));
@@ -25,7 +25,8 @@ fn assert_monotonic(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64
     for (series, value) in before {
         let family = series.split('{').next().unwrap_or_default();
         let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| family.ends_with(end));
-        if counts && ["sched", "syscall", "block"].iter().any(|f| family.starts_with(&format!("pitot_{f}_"))) {
+        if counts && ["sched", "syscall", "block"].iter().any(|f| family.starts_with(&format!("pitot_{f}_")))
+        {
             let later = after.get(series).unwrap_or_else(|| panic!("{series} is gone"));
             assert!(later >= value, "{series} went from {value} to {later}");
         }
@@ -52,7 +53,7 @@ fn a_restart_loses_nothing_that_happens_meanwhile() {
     let agent = place.start("", &[]);
     let after = agent.scrape();
     let name = "sched_get_priority_min";
-    assert_eq!(calls(&after, name) - calls(&before, name), f64::from(2 * CALLS));
+    assert_eq!(calls(&after, name) - calls(&before, name), 2 * CALLS);
     assert_monotonic(&before, &after);
     pins::assert_whole(&place.pins);
     for input in ["sched", "syscall", "block"] {
@@ -73,7 +74,7 @@ fn a_kill_loses_nothing_either() {
     make(libc::SYS_sched_get_priority_max);
     let after = place.start("", &[]).scrape();
     let name = "sched_get_priority_max";
-    assert_eq!(calls(&after, name) - calls(&before, name), f64::from(CALLS));
+    assert_eq!(calls(&after, name) - calls(&before, name), CALLS);
     assert_monotonic(&before, &after);
 }
 

@@ -6,7 +6,7 @@ use std::{env, fs, io::Write, path::Path, thread};
 const NEEDED: [(u32, &str); 3] = [(21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
 
 /// Whether a kernel test can run here. If not, it says so, and fails where `PITOT_REQUIRE_KERNEL=1` is set.
-pub fn can_run() -> bool {
+pub(crate) fn can_run() -> bool {
     match obstacle() {
         None => true,
         Some(why) => skip(&why),
@@ -14,7 +14,7 @@ pub fn can_run() -> bool {
 }
 
 /// Says that a test cannot run here, and why; always false.
-pub fn skip(why: &str) -> bool {
+pub(crate) fn skip(why: &str) -> bool {
     let required = env::var("PITOT_REQUIRE_KERNEL").is_ok_and(|value| value == "1");
     assert!(!required, "PITOT_REQUIRE_KERNEL=1, but this test {why}");
     note(&format!("skipped: {why}"));
@@ -22,7 +22,7 @@ pub fn skip(why: &str) -> bool {
 }
 
 /// Says something that is to be seen when the test passes as well: the harness holds back what macros print.
-pub fn note(what: &str) {
+pub(crate) fn note(what: &str) {
     let name = thread::current().name().unwrap_or("test").to_owned();
     let _closed = writeln!(std::io::stderr(), "{name}: {what}");
 }

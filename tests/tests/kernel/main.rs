@@ -3,6 +3,7 @@
 //!
 //! Tests run beside each other on a busy machine. So a test counts what nobody else makes, or it holds the
 //! growth of a counter between two growths of the kernel's: one measured just outside, one just inside.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![expect(
     clippy::disallowed_methods,
     reason = "tests sleep, start processes and read the environment that their runner sets"

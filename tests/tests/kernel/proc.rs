@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 /// `/proc/stat`: one of its counters.
-pub fn stat(name: &str) -> u64 {
+pub(crate) fn stat(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.unwrap().parse().unwrap()
@@ -11,16 +11,16 @@ pub fn stat(name: &str) -> u64 {
 
 /// What the kernel says about a task's turns on a CPU.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Turns {
-    pub voluntary: u64,
-    pub involuntary: u64,
-    pub wait_ns: u64,
-    pub waits: u64,
+pub(crate) struct Turns {
+    pub(crate) voluntary: u64,
+    pub(crate) involuntary: u64,
+    pub(crate) wait_ns: u64,
+    pub(crate) waits: u64,
 }
 
 impl Turns {
     /// Those of the calling thread.
-    pub fn mine() -> Self {
+    pub(crate) fn mine() -> Self {
         Self::of(Path::new("/proc/thread-self")).unwrap()
     }
 
@@ -39,7 +39,7 @@ impl Turns {
         })
     }
 
-    pub fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             voluntary: self.voluntary - earlier.voluntary,
             involuntary: self.involuntary - earlier.involuntary,
@@ -57,18 +57,18 @@ fn waits(task: &Path) -> Option<(u64, u64)> {
 }
 
 /// Whether the kernel keeps these figures.
-pub fn keeps_waits() -> bool {
+pub(crate) fn keeps_waits() -> bool {
     waits(Path::new("/proc/thread-self")).is_some()
 }
 
 /// The waits of every task of the host, and the number of tasks ever made.
-pub struct Tasks {
-    pub made: u64,
-    pub waits: HashMap<String, (u64, u64)>,
+pub(crate) struct Tasks {
+    pub(crate) made: u64,
+    pub(crate) waits: HashMap<String, (u64, u64)>,
 }
 
 impl Tasks {
-    pub fn all() -> Self {
+    pub(crate) fn all() -> Self {
         let mut all = HashMap::new();
         let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
         for process in folders(Path::new("/proc")) {
@@ -84,7 +84,7 @@ impl Tasks {
     }
 
     /// How much the tasks that are in both grew.
-    pub fn growth_since(&self, earlier: &Self) -> (u64, u64) {
+    pub(crate) fn growth_since(&self, earlier: &Self) -> (u64, u64) {
         let both = self.waits.iter().filter_map(|(task, now)| Some((now, earlier.waits.get(task)?)));
         both.fold((0, 0), |sum, (now, before)| {
             (sum.0 + now.0.saturating_sub(before.0), sum.1 + now.1.saturating_sub(before.1))
@@ -92,7 +92,7 @@ impl Tasks {
     }
 
     /// Whether no task came or went in between.
-    pub fn same_as(&self, earlier: &Self) -> bool {
+    pub(crate) fn same_as(&self, earlier: &Self) -> bool {
         self.made == earlier.made
             && self.waits.len() == earlier.waits.len()
             && self.waits.keys().all(|task| earlier.waits.contains_key(task))
@@ -100,14 +100,14 @@ impl Tasks {
 }
 
 /// `/proc/<pid>/task/<tid>/sched` of the calling thread, where the kernel has it.
-pub fn my_migrations() -> Option<u64> {
+pub(crate) fn my_migrations() -> Option<u64> {
     let text = fs::read_to_string("/proc/thread-self/sched").ok()?;
     let line = text.lines().find(|line| line.starts_with("se.nr_migrations"))?;
     line.rsplit(':').next()?.trim().parse().ok()
 }
 
 /// A disk's line of `/proc/diskstats`: the numbers after its name.
-pub fn disk(name: &str) -> Vec<u64> {
+pub(crate) fn disk(name: &str) -> Vec<u64> {
     let text = fs::read_to_string("/proc/diskstats").unwrap();
     let numbers = text.lines().find_map(|line| {
         let mut fields = line.split_whitespace().skip(2);

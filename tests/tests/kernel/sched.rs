@@ -23,13 +23,13 @@ use crate::{
 const ROUNDS: u64 = 1_000;
 
 /// CPUs that this process may use.
-fn cpus() -> Vec<usize> {
+pub(crate) fn cpus() -> Vec<usize> {
     let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
     (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap()).collect()
 }
 
 /// Moves the calling thread to a CPU; it runs there when this returns.
-pub fn pin_to(cpu: usize) {
+pub(crate) fn pin_to(cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu).unwrap();
     sched_setaffinity(Pid::from_raw(0), &set).unwrap();
@@ -37,7 +37,7 @@ pub fn pin_to(cpu: usize) {
 
 /// Switches that a CPU has counted and the program not yet: at most one on each CPU.
 fn half_counted() -> u64 {
-    u64::try_from(thread::available_parallelism().unwrap().get()).unwrap() + 64
+    u64::try_from(thread::available_parallelism().unwrap().get()).unwrap()
 }
 
 fn switches(reading: &Reading, reason: &str) -> u64 {
@@ -46,7 +46,7 @@ fn switches(reading: &Reading, reason: &str) -> u64 {
 
 /// Passes a byte to and fro between two threads on one CPU; returns what the kernel says of each.
 fn ping_pong() -> (Turns, Turns, bool) {
-    let ((mut there, mut to_there), (mut here, mut to_here)) = (pipe().unwrap(), pipe().unwrap());
+    let ((mut serve, mut server), (mut reply, mut replier)) = (pipe().unwrap(), pipe().unwrap());
     let cpu = cpus()[0];
     let start = Barrier::new(2);
     let player = |play: &mut dyn FnMut()| {
@@ -60,14 +60,14 @@ fn ping_pong() -> (Turns, Turns, bool) {
     thread::scope(|scope| {
         let first = scope.spawn(|| {
             player(&mut || {
-                to_there.write_all(b"x").unwrap();
-                here.read_exact(&mut [0]).unwrap();
+                server.write_all(b"x").unwrap();
+                reply.read_exact(&mut [0]).unwrap();
             })
         });
         let second = scope.spawn(|| {
             player(&mut || {
-                there.read_exact(&mut [0]).unwrap();
-                to_here.write_all(b"x").unwrap();
+                serve.read_exact(&mut [0]).unwrap();
+                replier.write_all(b"x").unwrap();
             })
         });
         let ((first, fifo), (second, _)) = (first.join().unwrap(), second.join().unwrap());
@@ -98,9 +98,14 @@ fn all_switches_together_are_the_kernels_context_switches() {
     let mut sched = Watched::open("sched", &[]);
     let mut switches = 0;
     for _ in 0..5 {
-        let sandwich = Sandwich::around(&mut sched, || proc::stat("ctxt"), Watched::read, || {
-            (0..100).for_each(|_| thread::sleep(Duration::from_micros(200)));
-        });
+        let sandwich = Sandwich::around(
+            &mut sched,
+            || proc::stat("ctxt"),
+            Watched::read,
+            || {
+                (0..100).for_each(|_| thread::sleep(Duration::from_micros(200)));
+            },
+        );
         let growths = sandwich.growths(|ctxt| *ctxt, |reading| reading.total("sched_switches_total"));
         growths.assert_between("context switches", half_counted());
         switches += growths.mine;
@@ -173,8 +178,7 @@ fn the_waits_of_all_tasks_together_are_the_histogram() {
             thread::sleep(Duration::from_millis(20));
         });
         let [outer_first, inner_first, inner_last, outer_last] = &sandwich.kernel;
-        let (inner, outer) =
-            (inner_last.growth_since(inner_first), outer_last.growth_since(outer_first));
+        let (inner, outer) = (inner_last.growth_since(inner_first), outer_last.growth_since(outer_first));
         let [before, after] = sandwich.mine.each_ref().map(wait);
         let count = Growths { inner: inner.1, outer: outer.1, mine: after.count - before.count };
         // A moved task's wait on its old CPU is in the kernel's sum and not in the histogram.

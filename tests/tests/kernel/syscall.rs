@@ -5,11 +5,12 @@ use std::{thread, time::Duration};
 use crate::{
     host::can_run,
     raw,
-    sched::pin_to,
+    sched::{cpus, pin_to},
     watched::{Reading, Watched},
 };
 
 const CALLS: u64 = 100_000;
+const SLEEPS: u64 = 50;
 
 fn calls(reading: &Reading, name: &str) -> u64 {
     reading.count("syscall_calls_total", &[name])
@@ -41,7 +42,7 @@ fn tasks_that_take_the_cpu_from_each_other_lose_no_call() {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                pin_to(0);
+                pin_to(cpus()[0]);
                 (0..CALLS).for_each(|_| raw::call(libc::SYS_lookup_dcookie));
             });
         }
@@ -54,7 +55,6 @@ fn latency_covers_every_call_and_all_of_its_time() {
     if !can_run() {
         return;
     }
-    const SLEEPS: u64 = 50;
     let mut syscall = Watched::open("syscall", &[("latency", true)]);
     let times = |reading: &Reading, name| reading.histogram("syscall_seconds", &[name]);
     let before = syscall.read();

@@ -9,15 +9,15 @@ use pitot::{
     source::Roots,
 };
 
-pub struct Watched {
+pub(crate) struct Watched {
     input: Box<dyn Input>,
 }
 
 /// What an input delivered at one moment.
-pub struct Reading(MemoryAccumulator);
+pub(crate) struct Reading(MemoryAccumulator);
 
 impl Watched {
-    pub fn open(name: &str, options: &[(&str, bool)]) -> Self {
+    pub(crate) fn open(name: &str, options: &[(&str, bool)]) -> Self {
         let def = INPUTS.iter().find(|def| def.name == name).unwrap();
         let given: Vec<_> =
             options.iter().map(|(key, value)| ((*key).to_owned(), OptionSetting::Bool(*value))).collect();
@@ -32,7 +32,7 @@ impl Watched {
         Self { input }
     }
 
-    pub fn read(&mut self) -> Reading {
+    pub(crate) fn read(&mut self) -> Reading {
         let mut samples = MemoryAccumulator::new();
         self.input.collect(&CollectContext::new(Duration::from_secs(1)), &mut samples).unwrap();
         Reading(samples)
@@ -46,25 +46,24 @@ impl Reading {
         clippy::cast_sign_loss,
         reason = "counters of a test are small and whole"
     )]
-    pub fn count(&self, name: &str, labels: &[&str]) -> u64 {
+    pub(crate) fn count(&self, name: &str, labels: &[&str]) -> u64 {
         self.0.number(name, labels).unwrap_or(0.0) as u64
     }
 
     /// The sum of a counter over all its series.
-    pub fn total(&self, name: &str) -> u64 {
+    pub(crate) fn total(&self, name: &str) -> u64 {
         let labels = |s: &pitot::accumulator::OwnedSample| -> Vec<String> {
             s.labels.iter().map(|(_, value)| value.clone()).collect()
         };
         let series: Vec<_> = self.0.samples().iter().filter(|s| s.name == name).map(labels).collect();
         assert!(!series.is_empty(), "no {name}");
-        let refs = |labels: &Vec<String>| {
-            self.count(name, &labels.iter().map(String::as_str).collect::<Vec<_>>())
-        };
+        let refs =
+            |labels: &Vec<String>| self.count(name, &labels.iter().map(String::as_str).collect::<Vec<_>>());
         series.iter().map(refs).sum()
     }
 
     /// Count, raw sum and buckets of a histogram; nothing of one that has no series yet.
-    pub fn histogram(&self, name: &str, labels: &[&str]) -> Distribution {
+    pub(crate) fn histogram(&self, name: &str, labels: &[&str]) -> Distribution {
         let sample = self.0.samples().iter().find(|s| {
             s.name == name && s.labels.iter().map(|(_, value)| value.as_str()).eq(labels.iter().copied())
         });
@@ -77,10 +76,10 @@ impl Reading {
 }
 
 #[derive(Debug, Default)]
-pub struct Distribution {
-    pub count: u64,
+pub(crate) struct Distribution {
+    pub(crate) count: u64,
     /// In raw units: nanoseconds or bytes.
-    pub sum: u64,
+    pub(crate) sum: u64,
     slots: Vec<u64>,
 }
 
@@ -90,7 +89,7 @@ impl Distribution {
     }
 
     /// Observations in the bucket of one slot.
-    pub fn slot(&self, slot: u32) -> u64 {
+    pub(crate) fn slot(&self, slot: u32) -> u64 {
         self.slots.get(slot as usize).copied().unwrap_or(0)
     }
 }
