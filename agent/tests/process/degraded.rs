@@ -108,6 +108,22 @@ fn a_read_only_bpf_file_system_costs_the_pins_alone() {
     assert!(agent.scrape()["pitot_sched_switches_total{reason=\"blocked\"}"] > 0.0);
 }
 
+#[test]
+fn nothing_is_mounted_over_a_folder_that_is_no_place_for_pins() {
+    if !can_run() {
+        return;
+    }
+    let mut place = Place::new("elsewhere");
+    place.pins = place.path().join("pins");
+    let agent = place.start("", &[]);
+    let [state, variant, reason] = agent.state("sched");
+    assert_eq!([state.as_str(), &variant], ["degraded", "tp_btf"]);
+    assert!(reason.contains("not pinned") && reason.contains("mount -t bpf"), "{reason}");
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(&place.path().display().to_string()), "{mounts}");
+    assert!(!place.pins.exists());
+}
+
 /// The entries of a folder but one, as links in another.
 fn mirror(from: &Path, to: &Path, but: &str) {
     fs::create_dir(to).unwrap();

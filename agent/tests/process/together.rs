@@ -51,6 +51,27 @@ fn a_second_agent_serves_what_the_first_one_counts() {
     assert_eq!(calls(&first, "nfsservctl"), calls(&second, "nfsservctl"));
 }
 
+/// As when a new pod starts before the old one ends.
+#[test]
+fn a_second_agent_goes_on_when_the_first_one_ends() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("heir");
+    let first = place.start("", &[]);
+    let second = place.start("", &[]);
+    let before = second.scrape();
+    drop(first);
+    (0..1_000).for_each(|_| raw::call(libc::SYS_remap_file_pages));
+    let name = "remap_file_pages";
+    assert_eq!(calls(&second.scrape(), name) - calls(&before, name), 1_000);
+    // The next one owns the pins that nobody holds, and they are the same.
+    let third = place.start("", &[]);
+    assert_eq!(third.state("syscall"), ["running", "tp_btf", ""]);
+    assert_eq!(calls(&third.scrape(), name) - calls(&before, name), 1_000);
+    pins::assert_whole(&place.pins);
+}
+
 #[test]
 fn a_second_agent_with_other_settings_says_who_is_in_the_way() {
     if !can_run() {
