@@ -79,12 +79,12 @@ impl Bare {
 /// One system call that does next to nothing.
 pub(super) fn system_calls(count: u32) -> Result<f64> {
     // One CPU: moving between two is dearer than what is measured.
-    perf(&["-c0", "perf", "bench", "syscall", "basic", "-l"], count)
+    perf(&["-c", "0", "perf", "bench", "syscall", "basic", "-l"], count)
 }
 
 /// Two tasks that wake each other: two switches and four system calls per loop.
 pub(super) fn pipe(cpus: &str, count: u32) -> Result<f64> {
-    perf(&[cpus, "perf", "bench", "sched", "pipe", "-l"], count)
+    perf(&["-c", cpus, "perf", "bench", "sched", "pipe", "-l"], count)
 }
 
 /// Microseconds per operation.
@@ -105,7 +105,7 @@ pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
             let attached = state.enter(plan)?;
             // Twice, because one may meet the agent's own start.
             calls[at].push(system_calls(plan.calls)?.min(system_calls(plan.calls)?));
-            switches[at].push(pipe("-c0", plan.loops)?.min(pipe("-c0", plan.loops)?));
+            switches[at].push(pipe("0", plan.loops)?.min(pipe("0", plan.loops)?));
             drop(attached);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::{OsStr, OsString},
     fs,
     os::fd::{AsFd, AsRawFd},
     path::Path,
@@ -10,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use aya::{maps::MapInfo, programs::ProgramInfo, sys::Stats};
+use tempfile::NamedTempFile;
 
 use super::{
     Plan,
@@ -23,17 +25,15 @@ use super::{
 pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
     let agent = Agent::start(&plan.pitot, &[], "")?;
     let bare = Bare::attach()?;
-    let disk = disk();
+    let file = file(plan)?;
     let mut rounds: BTreeMap<String, Vec<(u64, f64)>> = BTreeMap::new();
     let stats = aya::sys::enable_stats(Stats::RunTime)?;
     for _ in 0..plan.rounds {
         let before = programs(&agent.pins.folder, &bare)?;
-        pipe("-c0", plan.loops)?;
-        pipe("-c0,1", plan.loops)?;
+        pipe("0", plan.loops)?;
+        pipe("0,1", plan.loops)?;
         system_calls(plan.calls)?;
-        if let Some(disk) = &disk {
-            read(disk, plan.reads)?;
-        }
+        read(&file, plan)?;
         for (name, after) in programs(&agent.pins.folder, &bare)? {
             let Some(before) = before.get(&name) else { continue };
             let runs = after.run_count() - before.run_count();
@@ -61,13 +61,10 @@ pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
         "run_time_ns / run_cnt of the kernel; the bare programs show what reading the clock around each \
                run makes of one that does next to nothing",
     );
-    cost.note(format!(
-        "load: perf bench sched pipe on one CPU and on two, perf bench syscall basic, {}",
-        match &disk {
-            Some(disk) => format!("reads of {disk} past the page cache"),
-            None => "and no disk to read".to_owned(),
-        }
-    ));
+    cost.note(
+        "load: perf bench sched pipe on one CPU and on two, perf bench syscall basic, reads of a file past the \
+         page cache",
+    );
     Ok([cost, memory(&agent.pins.folder, &bare)?])
 }
 
@@ -127,30 +124,27 @@ fn memlock(map: &MapInfo) -> Result<u64> {
     value.and_then(|value| value.trim().parse().ok()).context("the kernel does not say memlock")
 }
 
-/// A disk to read from: the first one that is not made of memory or files.
-fn disk() -> Option<String> {
-    let mut disks: Vec<String> = fs::read_dir("/sys/block")
-        .ok()?
-        .flatten()
-        .map(|e| e.file_name().to_string_lossy().into_owned())
-        .collect();
-    disks.sort();
-    let size = |disk: &str| -> Option<u64> {
-        fs::read_to_string(format!("/sys/block/{disk}/size")).ok()?.trim().parse().ok()
-    };
-    let virtual_disk =
-        |disk: &str| ["loop", "ram", "zram", "sr", "fd", "dm-", "md"].iter().any(|p| disk.starts_with(p));
-    disks
-        .into_iter()
-        .find(|disk| !virtual_disk(disk) && size(disk) > Some(0))
-        .map(|disk| format!("/dev/{disk}"))
+/// A file to read, beside the binary: below /tmp there may be no disk.
+fn file(plan: &Plan) -> Result<NamedTempFile> {
+    let folder = plan.pitot.parent().unwrap_or(Path::new("."));
+    let file = tempfile::Builder::new().prefix("bench-").tempfile_in(folder)?;
+    let mut from = OsString::from("of=");
+    from.push(file.path());
+    dd(&[OsStr::new("if=/dev/zero"), &from, OsStr::new("conv=fsync")], plan.reads)?;
+    Ok(file)
 }
 
-fn read(disk: &str, blocks: u32) -> Result<()> {
+/// Reads past the page cache, a block at a time.
+fn read(file: &NamedTempFile, plan: &Plan) -> Result<()> {
+    let mut from = OsString::from("if=");
+    from.push(file.path());
+    dd(&[&from, OsStr::new("of=/dev/null"), OsStr::new("iflag=direct")], plan.reads)
+}
+
+fn dd(arguments: &[&OsStr], blocks: u32) -> Result<()> {
     interrupted()?;
     let mut dd = Command::new("dd");
-    dd.arg(format!("if={disk}")).args(["of=/dev/null", "bs=4096", "iflag=direct"]);
-    let status = dd.arg(format!("count={blocks}")).stderr(Stdio::null()).status()?;
-    ensure!(status.success(), "cannot read {disk}");
+    dd.args(arguments).arg("bs=4096").arg(format!("count={blocks}")).stderr(Stdio::null());
+    ensure!(dd.status()?.success(), "dd of a file in target/ failed");
     Ok(())
 }

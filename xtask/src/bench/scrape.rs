@@ -35,6 +35,8 @@ const INPUTS: [&str; 16] = [
 ];
 const NODE_EXPORTER: &str = "/usr/bin/prometheus-node-exporter";
 
+const HALF_A_PAGE: usize = 2048;
+
 const GZIP: &str = "Accept-Encoding: gzip\r\n";
 const PROTOBUF: &str =
     "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited\r\n";
@@ -84,11 +86,15 @@ impl Reader {
             self.bytes = 0;
             for file in &self.files {
                 let mut at = 0;
-                // The kernel hands out a page at a time; a file that fails now and then is read by nobody.
+                // A file that fails now and then is read by nobody.
                 while let Ok(read @ 1..) = file.read_at(&mut self.buffer, at) {
                     at += read as u64;
                     self.bytes += read;
                     black_box(&self.buffer);
+                    // The kernel hands out a page at a time: this was the last one.
+                    if read < HALF_A_PAGE {
+                        break;
+                    }
                 }
             }
         }
