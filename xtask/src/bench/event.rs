@@ -13,6 +13,9 @@ use super::{
     table::Table,
 };
 
+/// Runs of one row in a round.
+const RUNS: u32 = 5;
+
 /// What is attached while an event is timed.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
@@ -97,24 +100,33 @@ fn perf(arguments: &[&str], count: u32) -> Result<f64> {
     line.and_then(|line| line.trim().parse().ok()).with_context(|| format!("perf bench says {text}"))
 }
 
+/// The best of several runs: whatever disturbs makes them slower, never faster.
+fn least(mut run: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..RUNS {
+        least = least.min(run()?);
+    }
+    Ok(least)
+}
+
 pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
     let mut calls = [const { Vec::new() }; State::ALL.len()];
     let mut switches = calls.clone();
     for _ in 0..plan.rounds {
         for (at, state) in State::ALL.into_iter().enumerate() {
             let attached = state.enter(plan)?;
-            // Twice, because one may meet the agent's own start.
-            calls[at].push(system_calls(plan.calls)?.min(system_calls(plan.calls)?));
-            switches[at].push(pipe("0", plan.loops)?.min(pipe("0", plan.loops)?));
+            calls[at].push(least(|| system_calls(plan.calls))?);
+            switches[at].push(least(|| pipe("0", plan.loops))?);
             drop(attached);
         }
     }
     let mut call = table("Cost of a system call", &calls);
     call.note(format!(
-        "perf bench syscall basic, {} calls on one CPU; median of {} rounds, each with every row, the better \
-         of two runs",
-        plan.calls, plan.rounds
+        "perf bench syscall basic, {} calls on one CPU; each round takes the best of {RUNS} runs of \
+         every row",
+        plan.calls
     ));
+    call.note(format!("first three columns: medians of {} rounds; then what the best rounds say", plan.rounds));
     let mut pipe = table("Cost of a round trip through a pipe", &switches);
     pipe.note(format!(
         "perf bench sched pipe, {} round trips on one CPU: two switches and four system calls each",
@@ -124,20 +136,21 @@ pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
 }
 
 fn table(title: &'static str, runs: &[Vec<f64>]) -> Table {
-    let mut table =
-        Table::new(title, &["", "us", "least", "most", "added ns", "x nothing", "x bare", "added x bare"]);
+    let columns = &["", "us", "x bare", "added ns", "best us", "best x bare", "best added ns", "added x bare"];
+    let mut table = Table::new(title, columns);
     let (off, bare) = (&runs[0], &runs[1]);
+    let best = |run: &[f64]| run.iter().copied().fold(f64::INFINITY, f64::min);
     for (state, run) in State::ALL.iter().zip(runs) {
-        let added = above(run, off);
+        let added = best(run) - best(off);
         table.row(vec![
             state.name().to_owned(),
             format!("{:.4}", median(run.iter().copied())),
-            format!("{:.4}", run.iter().copied().fold(f64::INFINITY, f64::min)),
-            format!("{:.4}", run.iter().copied().fold(0.0, f64::max)),
-            format!("{:.0}", added * 1e3),
-            format!("{:.2}", times(run, off)),
             format!("{:.2}", times(run, bare)),
-            format!("{:.2}", added / above(bare, off)),
+            format!("{:.0}", above(run, off) * 1e3),
+            format!("{:.4}", best(run)),
+            format!("{:.2}", best(run) / best(bare)),
+            format!("{:.0}", added * 1e3),
+            format!("{:.2}", added / (best(bare) - best(off))),
         ]);
     }
     table

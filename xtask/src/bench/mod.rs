@@ -88,10 +88,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let plan = Plan {
         pitot: options.pitot.clone().map_or_else(build_agent, Ok)?,
         root: nix::unistd::geteuid().is_root(),
-        rounds: if options.quick { 3 } else { 7 },
+        rounds: if options.quick { 3 } else { 9 },
         scrapes: if options.quick { 200 } else { 1_000 },
-        calls: if options.quick { 300_000 } else { 1_000_000 },
-        loops: if options.quick { 20_000 } else { 100_000 },
+        calls: if options.quick { 100_000 } else { 500_000 },
+        loops: if options.quick { 10_000 } else { 50_000 },
         reads: if options.quick { 1_000 } else { 5_000 },
     };
     let wanted = |part| options.only.is_empty() || options.only.contains(&part);
