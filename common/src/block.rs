@@ -36,9 +36,9 @@ impl Operation {
 }
 
 /// Devices with series of their own; the last slot is shared by all that come later.
-pub const DEVICES: usize = 32;
+pub const DEVICES: u32 = 32;
 /// The slot that later devices share.
-pub const OTHER_DEVICE: usize = DEVICES - 1;
+pub const OTHER_DEVICE: u32 = DEVICES - 1;
 
 /// Word that counts completed requests of one device and operation.
 pub const REQUESTS: usize = 0;
@@ -51,7 +51,7 @@ pub const BYTES: usize = QUEUE + padded(histogram::words(histogram::TIME_SLOTS))
 /// Words of the bank of one device and operation (shared by all CPUs, written with atomic adds).
 pub const BANK_WORDS: usize = BYTES + padded(histogram::words(histogram::SIZE_SLOTS));
 /// Banks in the map: by device slot, then by operation.
-pub const BANKS: usize = DEVICES * Operation::COUNT;
+pub const BANKS: u32 = DEVICES * (Operation::Other as u32 + 1);
 
 /// Words of the header bank.
 pub mod header {

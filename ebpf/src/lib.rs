@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! What the programs share: writing to banks, reading kernel fields, and the object's boilerplate.
+//! What the programs share: writing to banks, reading kernel fields, and the licence.
 #![no_std]
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "the bpf target has no AtomicU64::fetch_add")]
@@ -13,7 +13,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// The licence and the hash of the sources that every object carries.
+/// The licence that every object carries.
 #[macro_export]
 macro_rules! object {
     () => {

@@ -136,7 +136,7 @@ impl Loader {
                 // An alternative to another field is no loss.
                 None if field.loses.starts_with("nothing") => {}
                 None if btf.is_ok() => {
-                    lost.push(format!("no {} ({})", field.loses, field.paths.join(" or ")))
+                    lost.push(format!("no {} ({})", field.loses, field.paths.join(" or ")));
                 }
                 None => lost.push(format!("no {}", field.loses)),
             }
@@ -204,7 +204,7 @@ impl Loader {
             match pins.retain(&self.in_use) {
                 Ok(removed) if removed.is_empty() => {}
                 Ok(removed) => {
-                    tracing::info!(removed = removed.join(" "), "removed pinned programs of other versions")
+                    tracing::info!(removed = removed.join(" "), "removed pinned programs of other versions");
                 }
                 Err(error) => tracing::warn!(%error, "cannot remove old pins"),
             }
@@ -299,15 +299,27 @@ fn entries(entries: Entries, settings: &Settings, cpus: u32) -> u32 {
 /// The folder of an object: anything that changes what its maps mean changes the name.
 fn folder_name(def: &BpfDef, bytes: &[u8], settings: &Settings, cpus: u32) -> String {
     let mut hash = Sha256::new();
-    hash.update(bytes);
+    let (before, after) = without_stamp(bytes);
+    hash.update(before);
+    hash.update(after);
     hash.update(cpus.to_ne_bytes());
     for (name, value) in &settings.values {
         hash.update(name.as_bytes());
         hash.update(value.to_ne_bytes());
     }
     let digest = hash.finalize();
-    let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{short}", def.object)
+    let short = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
+    format!("{}-{short:016x}", def.object)
+}
+
+/// The bytes of an object before and after the line that says which sources and compiler it comes from:
+/// another comment or compiler that changes nothing else must not reset counters.
+fn without_stamp(bytes: &[u8]) -> (&[u8], &[u8]) {
+    const STAMP: &[u8] = b"sources ";
+    let Some(at) = bytes.windows(STAMP.len()).position(|window| window == STAMP) else { return (bytes, &[]) };
+    let (before, stamp) = bytes.split_at(at);
+    let length = stamp.iter().position(|&b| b == b'\n').unwrap_or(0);
+    (before, &stamp[length..])
 }
 
 fn describe(hooks: &[attach::Served], shared: bool) -> String {

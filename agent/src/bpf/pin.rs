@@ -43,7 +43,7 @@ impl Pins {
             _ => {}
         }
         let folder = File::open(root).map_err(|error| format!("cannot open {}: {error}", root.display()))?;
-        let inode = folder.metadata().map(|m| m.ino()).unwrap_or(0);
+        let inode = folder.metadata().map_or(0, |m| m.ino());
         let (lock, holder) = match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => (Some(lock), None),
             Err((_, nix::Error::EWOULDBLOCK)) => (None, lock_holder(inode)),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::{
     input::CollectContext,
     pipeline::{Outcome, Pipeline, Schedule, State},
-    telemetry::Meters,
+    telemetry::{self, Figures},
 };
 
 /// A pipeline and what is known about it from outside.
@@ -24,8 +24,7 @@ pub(super) struct Cell {
     /// A thread has been in it for longer than its deadline, and still holds its lock.
     pub(super) stuck: AtomicBool,
     pipeline: Mutex<Box<dyn Pipeline>>,
-    report: Mutex<Report>,
-    meters: Meters,
+    figures: telemetry::Shared,
 }
 
 /// What `/status` shows of a pipeline.
@@ -42,7 +41,7 @@ pub struct Report {
     pub duration_seconds: f64,
     /// Time since the last success.
     pub age_seconds: Option<f64>,
-    /// Series of the last success.
+    /// Series of the last collection.
     pub series: usize,
     /// Collections that brought an error.
     pub errors: u64,
@@ -55,38 +54,19 @@ pub struct Report {
     /// Whatever the input says about itself.
     #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub debug: serde_json::Value,
-    #[serde(skip)]
-    last_success: Option<Instant>,
 }
 
 impl Cell {
     pub(super) fn new(pipeline: Box<dyn Pipeline>) -> Self {
-        let schedule = pipeline.schedule();
-        let report = Report {
-            input: pipeline.key().to_owned(),
-            state: pipeline.state().clone(),
-            interval_seconds: schedule.map(|schedule| schedule.interval.as_secs_f64()),
-            duration_seconds: 0.0,
-            age_seconds: None,
-            series: 0,
-            errors: 0,
-            timeouts: 0,
-            skipped_ticks: 0,
-            panics: 0,
-            debug: serde_json::Value::Null,
-            last_success: None,
-        };
-        let meters = Meters::new(&report.input);
-        meters.state(None, &report.state);
-        meters.note(&report);
+        let key = pipeline.key().to_owned();
+        let state = pipeline.state().clone();
         Self {
-            key: report.input.clone(),
-            schedule,
+            figures: telemetry::register(Figures { input: key.clone(), state, ..Figures::default() }),
+            key,
+            schedule: pipeline.schedule(),
             deadline: pipeline.deadline(),
             stuck: AtomicBool::new(false),
             pipeline: Mutex::new(pipeline),
-            report: Mutex::new(report),
-            meters,
         }
     }
 
@@ -99,8 +79,8 @@ impl Cell {
         Some(self.pipeline.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Collects, and notes how it went. `abandoned` is asked when the collection is over: if the engine has
@@ -119,47 +99,37 @@ impl Cell {
             tracing::info!(input = self.key, seconds = took.as_secs_f64(), "came back from the kernel");
             return;
         }
-        self.note(outcome, &**pipeline, took);
-    }
-
-    fn note(&self, outcome: Outcome, pipeline: &dyn Pipeline, took: Duration) {
-        let mut report = self.report();
-        let report = &mut *report;
+        let mut figures = self.figures();
         match outcome {
-            Outcome::Published => {
-                report.last_success = Some(Instant::now());
-                report.series = pipeline.frame().live();
-            }
-            Outcome::Skipped => report.series = 0,
-            Outcome::Failed => report.errors += 1,
-            Outcome::Panicked => report.panics += 1,
+            Outcome::Published => figures.last_success = Some(Instant::now()),
+            Outcome::Skipped => {}
+            Outcome::Failed => figures.errors += 1,
+            Outcome::Panicked => figures.panics += 1,
         }
-        report.duration_seconds = took.as_secs_f64();
-        self.change_state(report, pipeline.state());
-        self.meters.note(report);
-        self.meters.losses(pipeline.losses());
+        figures.took = took;
+        figures.series = pipeline.frame().live();
+        figures.losses = pipeline.losses();
+        self.change_state(&mut figures, pipeline.state());
     }
 
-    /// Logs and exports a state when it differs from the last one.
-    fn change_state(&self, report: &mut Report, state: &State) {
-        if report.state == *state {
+    /// Takes over a state, and logs it when it differs from the last one.
+    fn change_state(&self, figures: &mut Figures, state: &State) {
+        if figures.state == *state {
             return;
         }
         match state {
             State::Failed { reason } => tracing::warn!(input = self.key, reason, "failed"),
             other => tracing::info!(input = self.key, state = %other, "changed"),
         }
-        self.meters.state(Some(&report.state), state);
-        report.state = state.clone();
+        figures.state = state.clone();
     }
 
     /// Notes that a collection did not end in time.
     pub(super) fn note_timeout(&self, reason: &str) {
-        let mut report = self.report();
-        report.timeouts += 1;
-        report.series = 0;
-        self.change_state(&mut report, &State::Failed { reason: reason.to_owned() });
-        self.meters.note(&report);
+        let mut figures = self.figures();
+        figures.timeouts += 1;
+        figures.series = 0;
+        self.change_state(&mut figures, &State::Failed { reason: reason.to_owned() });
     }
 
     /// Leaves it out of this round: what it published before must not pass for new.
@@ -172,21 +142,25 @@ impl Cell {
 
     /// Notes ticks that were not taken.
     pub(super) fn note_skipped(&self, ticks: u64) {
-        let mut report = self.report();
-        report.skipped_ticks += ticks;
-        self.meters.note(&report);
-    }
-
-    /// Brings the exported age up to date.
-    pub(super) fn note_age(&self) {
-        self.meters.age(self.report().last_success.map(|at| at.elapsed()));
+        self.figures().skipped_ticks += ticks;
     }
 
     /// A consistent snapshot.
     pub(super) fn view(&self) -> Report {
         let debug = self.pipeline().map_or(serde_json::Value::Null, |pipeline| pipeline.debug_info());
-        let report = self.report();
-        let age_seconds = report.last_success.map(|at| at.elapsed().as_secs_f64());
-        Report { age_seconds, debug, ..report.clone() }
+        let figures = self.figures();
+        Report {
+            input: self.key.clone(),
+            state: figures.state.clone(),
+            interval_seconds: self.schedule.map(|schedule| schedule.interval.as_secs_f64()),
+            duration_seconds: figures.took.as_secs_f64(),
+            age_seconds: figures.last_success.map(|at| at.elapsed().as_secs_f64()),
+            series: figures.series,
+            errors: figures.errors,
+            timeouts: figures.timeouts,
+            skipped_ticks: figures.skipped_ticks,
+            panics: figures.panics,
+            debug,
+        }
     }
 }

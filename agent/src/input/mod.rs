@@ -1,5 +1,6 @@
 //! Inputs: one file each, which defines its metrics and reads them.
 
+pub mod agent;
 pub mod block;
 pub mod conntrack;
 pub mod cpu;
@@ -59,7 +60,7 @@ pub static INPUTS: &[&InputDef] = &[
     &sched::DEF,
     &syscall::DEF,
     &block::DEF,
-    &crate::telemetry::DEF,
+    &agent::DEF,
 ];
 
 /// Something that can be measured again and again.

@@ -39,6 +39,12 @@ pub enum State {
     },
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self::Running { variant: None }
+    }
+}
+
 impl State {
     /// The word for metrics and tables.
     pub fn word(&self) -> &'static str {

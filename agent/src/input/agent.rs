@@ -1,0 +1,295 @@
+//! What the agent says about itself.
+//!
+//! Figures of the process come from metrics-exporter-prometheus as text and are read back, so that they are
+//! in the page in every format; that allocates, and this is the one input whose cycle does. The figures of
+//! the pipelines, most of the series, are read where the engine keeps them.
+
+use metrics::gauge;
+use nix::sys::resource::{UsageWho, getrusage};
+
+use super::{CollectContext, Input, InputError};
+use crate::{
+    accumulator::Accumulator,
+    catalogue::{InputDef, Label, Metric, Since, Source, Unit},
+    source::{File, parse},
+    telemetry::{self, Figures},
+};
+
+/// Definition.
+pub static DEF: InputDef = InputDef {
+    name: "agent",
+    about: "The agent itself: the state of every input, what was lost, and what all of it costs.",
+    prefix: "pitot_",
+    source: Source::Own,
+    cost: "rendering a few hundred series; the kernel's figures of its programs every ten seconds",
+    metrics: &[
+        &BUILD_INFO,
+        &INPUT_UP,
+        &INPUT_INFO,
+        &INPUT_DURATION,
+        &INPUT_AGE,
+        &INPUT_SERIES,
+        &INPUT_ERRORS,
+        &INPUT_TIMEOUTS,
+        &INPUT_PANICS,
+        &INPUT_SKIPPED,
+        &INPUT_DROPPED,
+        &SCRAPES,
+        &COLLECTIONS,
+        &COLLECTION_SECONDS,
+        &CLASHES,
+        &DUPLICATES,
+        &HTTP_REFUSED,
+        &HTTP_ACCEPT_ERRORS,
+        &CPU_SECONDS,
+        &RESIDENT,
+        &MAP_BYTES,
+        &MISSED_RUNS,
+        &UNKNOWN,
+    ],
+    options: &[],
+    open: |_| Ok(Box::new(Agent::new())),
+};
+
+const INPUT: &[Label] = &[Label::bounded("input", 64)];
+
+static BUILD_INFO: Metric =
+    Metric::info("agent_build_info", "Version of the running agent.", &[Label::bounded("version", 1)]);
+static INPUT_UP: Metric = Metric::gauge("agent_input_up", "Whether an input delivers.", INPUT);
+static INPUT_INFO: Metric = Metric::info(
+    "agent_input_info",
+    "State of an input, the variant that runs, and why it is not simply running.",
+    &[
+        Label::bounded("input", 64),
+        Label::bounded("state", 1),
+        Label::bounded("variant", 1),
+        Label::bounded("reason", 1),
+    ],
+);
+static INPUT_DURATION: Metric =
+    Metric::gauge("agent_input_duration_seconds", "How long the last collection of an input took.", INPUT)
+        .unit(Unit::Seconds);
+static INPUT_AGE: Metric =
+    Metric::gauge("agent_input_age_seconds", "Time since an input last delivered.", INPUT)
+        .unit(Unit::Seconds);
+static INPUT_SERIES: Metric =
+    Metric::gauge("agent_input_series", "Series that an input delivered last.", INPUT);
+static INPUT_ERRORS: Metric =
+    Metric::counter("agent_input_errors_total", "Collections of an input that brought an error.", INPUT)
+        .since(Since::Start);
+static INPUT_TIMEOUTS: Metric =
+    Metric::counter("agent_input_timeouts_total", "Collections of an input that did not end in time.", INPUT)
+        .since(Since::Start);
+static INPUT_PANICS: Metric =
+    Metric::counter("agent_input_panics_total", "Collections of an input that panicked.", INPUT)
+        .since(Since::Start);
+static INPUT_SKIPPED: Metric = Metric::counter(
+    "agent_input_skipped_ticks_total",
+    "Ticks of an input's schedule that were not taken because an earlier one ran too long.",
+    INPUT,
+)
+.since(Since::Start);
+static INPUT_DROPPED: Metric = Metric::counter(
+    "agent_input_dropped_samples_total",
+    "Samples of an input that were left out, by why.",
+    &[Label::bounded("input", 64), Label::fixed("reason", &["series_limit", "duplicate"])],
+)
+.since(Since::Start);
+static SCRAPES: Metric =
+    Metric::counter("agent_scrapes_total", "Pages handed to scrapers.", &[]).since(Since::Start);
+static COLLECTIONS: Metric = Metric::counter(
+    "agent_collections_total",
+    "Collections; scrapers that come while one runs share it.",
+    &[],
+)
+.since(Since::Start);
+static COLLECTION_SECONDS: Metric =
+    Metric::gauge("agent_collection_duration_seconds", "How long the last collection took.", &[])
+        .unit(Unit::Seconds);
+static CLASHES: Metric = Metric::gauge(
+    "agent_clashing_families",
+    "Families left out of the page because another one of the same name has another type.",
+    &[],
+);
+static DUPLICATES: Metric = Metric::gauge(
+    "agent_duplicate_series",
+    "Series left out of the page because another input delivers the same one.",
+    &[],
+);
+static HTTP_REFUSED: Metric = Metric::counter(
+    "agent_http_connections_refused_total",
+    "Connections refused because too many were open.",
+    &[],
+)
+.since(Since::Start);
+static HTTP_ACCEPT_ERRORS: Metric =
+    Metric::counter("agent_http_accept_errors_total", "Connections that could not be accepted.", &[])
+        .since(Since::Start);
+static CPU_SECONDS: Metric = Metric::counter(
+    "agent_cpu_seconds_total",
+    "CPU time of the agent's own threads; what kernel programs take is charged to whoever triggers them.",
+    &[Label::fixed("mode", &["user", "system"])],
+)
+.unit(Unit::Seconds)
+.since(Since::Start);
+static RESIDENT: Metric =
+    Metric::gauge("agent_resident_memory_bytes", "Resident memory of the agent.", &[]).unit(Unit::Bytes);
+static MAP_BYTES: Metric = Metric::gauge(
+    "agent_ebpf_map_bytes",
+    "Kernel memory of a map that a kernel program writes.",
+    &[Label::bounded("map", 32)],
+)
+.unit(Unit::Bytes);
+static MISSED_RUNS: Metric = Metric::counter(
+    "agent_ebpf_missed_runs_total",
+    "Runs of a kernel program that the kernel skipped because it was already running on that CPU.",
+    &[Label::bounded("program", 32)],
+)
+.since(Since::Attach);
+static UNKNOWN: Metric = Metric::gauge(
+    "agent_unknown_samples",
+    "Figures of the agent that have no definition and were left out.",
+    &[],
+);
+
+/// The input that reads the facade's recorder.
+struct Agent {
+    statm: File,
+    page: f64,
+    text: Vec<u8>,
+}
+
+impl Agent {
+    fn new() -> Self {
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+        // Its own process, whatever tree the host's figures come from.
+        Self { statm: File::new("/proc/self/statm"), page: page as f64, text: Vec::new() }
+    }
+
+    /// CPU time and memory of the process.
+    fn note_process(&mut self) {
+        if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
+            for (mode, time) in [("user", usage.user_time()), ("system", usage.system_time())] {
+                let seconds = time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+                gauge!("pitot_agent_cpu_seconds_total", "mode" => mode).set(seconds);
+            }
+        }
+        let resident =
+            self.statm.read().ok().and_then(|c| parse::fields(c.bytes()).nth(1).and_then(parse::number));
+        if let Some(pages) = resident {
+            gauge!("pitot_agent_resident_memory_bytes").set(pages as f64 * self.page);
+        }
+    }
+}
+
+impl Input for Agent {
+    fn definition(&self) -> &'static InputDef {
+        &DEF
+    }
+
+    fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+        telemetry::for_each(|figures| deliver_figures(figures, acc));
+        self.note_process();
+        self.text.clear();
+        telemetry::recorder()
+            .render_to_write(&mut self.text)
+            .map_err(|error| InputError::Other(error.to_string()))?;
+        let mut unknown = 0u64;
+        for line in parse::lines(&self.text).filter(|line| !line.starts_with(b"#")) {
+            if !deliver(line, acc) {
+                unknown += 1;
+            }
+        }
+        acc.put(&UNKNOWN, &[], unknown);
+        Ok(())
+    }
+}
+
+/// Delivers the figures of one pipeline. These are most of the agent's own series, so they do not take the
+/// way through the recorder, which would cost more than all other inputs together.
+fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
+    let input = figures.input.as_bytes();
+    let (state, losses) = (&figures.state, figures.losses);
+    acc.put(&INPUT_UP, &[input], state.is_up());
+    let info = [state.word(), state.variant(), state.reason()].map(str::as_bytes);
+    acc.put(&INPUT_INFO, &[input, info[0], info[1], info[2]], 1.0);
+    acc.put(&INPUT_DURATION, &[input], figures.took.as_secs_f64());
+    // No age where there never was a success.
+    if let Some(at) = figures.last_success {
+        acc.put(&INPUT_AGE, &[input], at.elapsed().as_secs_f64());
+    }
+    acc.put(&INPUT_SERIES, &[input], figures.series as f64);
+    for (metric, count) in [
+        (&INPUT_ERRORS, figures.errors),
+        (&INPUT_TIMEOUTS, figures.timeouts),
+        (&INPUT_PANICS, figures.panics),
+        (&INPUT_SKIPPED, figures.skipped_ticks),
+    ] {
+        acc.put(metric, &[input], count);
+    }
+    acc.put(&INPUT_DROPPED, &[input, b"series_limit"], losses.over_limit);
+    acc.put(&INPUT_DROPPED, &[input, b"duplicate"], losses.duplicates);
+}
+
+/// Delivers one rendered line; false when it has no definition or not the labels that it should have.
+fn deliver(line: &[u8], acc: &mut dyn Accumulator) -> bool {
+    let Some(split) = line.iter().rposition(|&b| b == b' ') else { return false };
+    let (series, Some(value)) = (&line[..split], parse::float(&line[split + 1..])) else { return false };
+    let (name, labels) = parse::split_once(series, b'{').unwrap_or((series, b"}"));
+    let own = |metric: &&&Metric| name.strip_prefix(DEF.prefix.as_bytes()) == Some(metric.name.as_bytes());
+    let Some(metric) = DEF.metrics.iter().find(own) else { return false };
+    let values: Vec<Vec<u8>> = label_values(labels).collect();
+    let borrowed: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+    if borrowed.len() != metric.labels.len() {
+        return false;
+    }
+    acc.put(metric, &borrowed, value);
+    true
+}
+
+/// The values of `a="x",b="y"}`, with their escapes undone.
+fn label_values(labels: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let mut rest = labels;
+    std::iter::from_fn(move || {
+        let start = rest.windows(2).position(|pair| pair == b"=\"")? + 2;
+        let mut value = Vec::new();
+        let mut at = start;
+        loop {
+            match *rest.get(at)? {
+                b'"' => break,
+                b'\\' => {
+                    at += 1;
+                    let escaped = *rest.get(at)?;
+                    value.push(if escaped == b'n' { b'\n' } else { escaped });
+                }
+                byte => value.push(byte),
+            }
+            at += 1;
+        }
+        rest = &rest[at + 1..];
+        Some(value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accumulator::MemoryAccumulator;
+
+    #[test]
+    fn rendered_lines_become_samples() {
+        let mut memory = MemoryAccumulator::new();
+        assert!(deliver(br#"pitot_agent_ebpf_map_bytes{map="a\"b\\c"} 1"#, &mut memory));
+        assert!(deliver(b"pitot_agent_scrapes_total 7", &mut memory));
+        assert_eq!(memory.number("agent_ebpf_map_bytes", &["a\"b\\c"]), Some(1.0));
+        assert_eq!(memory.number("agent_scrapes_total", &[]), Some(7.0));
+    }
+
+    #[test]
+    fn what_has_no_definition_is_noticed() {
+        let mut memory = MemoryAccumulator::new();
+        assert!(!deliver(b"pitot_agent_surprise 1", &mut memory));
+        assert!(!deliver(b"pitot_agent_ebpf_map_bytes 1", &mut memory));
+        assert!(!deliver(b"garbage", &mut memory));
+    }
+}
