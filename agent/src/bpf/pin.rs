@@ -78,8 +78,9 @@ impl Pins {
         Ok(folder)
     }
 
-    /// Gives a filled folder its name.
+    /// Gives a filled folder its name, in place of one that could not be adopted.
     pub fn finish(&self, name: &str) -> io::Result<()> {
+        remove(&self.root.join(name))?;
         fs::rename(self.root.join(format!("{name}{UNFINISHED}")), self.root.join(name))
     }
 
