@@ -104,7 +104,9 @@ impl Worker {
     fn deliver(&mut self) {
         {
             let mut desk = self.shared.desk();
-            std::mem::swap(&mut self.waiters, &mut desk.waiters);
+            // Who comes during a round that leaves inputs out would be shown what they left earlier.
+            let served = if desk.round.all { desk.waiters.len() } else { desk.round.waiters };
+            self.waiters.extend(desk.waiters.drain(..served));
             for ticked in desk.ticked.drain(..) {
                 // A scheduler that has gone does not wait.
                 let _gone = ticked.send(());
@@ -141,6 +143,7 @@ fn lay_out(desk: &mut MutexGuard<'_, Desk>, cells: &[Cell]) {
     }
     desk.round.list.extend(desk.due.drain(..).map(|(index, tick)| (index, Some(tick))));
     desk.round.running = true;
+    (desk.round.all, desk.round.waiters) = (all, desk.waiters.len());
     desk.round.started = Some(Instant::now());
 }
 
