@@ -1,9 +1,9 @@
 //! Pressure stall information: for how long tasks had to wait for a resource.
 
-use super::{CollectContext, Input, InputError, Unsupported};
+use super::{CollectContext, Input, InputDef, InputError, Unsupported};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, Source, Unit},
+    catalogue::{Metric, Source, Unit},
     source::{Content, File, Roots, SourceError, parse},
 };
 

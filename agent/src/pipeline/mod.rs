@@ -229,7 +229,8 @@ mod tests {
     use super::*;
     use crate::{
         accumulator::Accumulator,
-        catalogue::{InputDef, Metric, Source},
+        catalogue::{Metric, Source},
+        input::InputDef,
         input::Unsupported,
     };
 

@@ -3,7 +3,10 @@
 use std::fmt::{self, Write};
 
 use super::{codes, generated};
-use crate::catalogue::{BpfDef, Entries, Field, Hook, InputDef, KernelVersion, MapDef, Source};
+use crate::{
+    catalogue::{BpfDef, Entries, Field, Hook, KernelVersion, MapDef, Source},
+    input::InputDef,
+};
 
 pub(super) fn write(out: &mut String, inputs: &[&'static InputDef]) -> fmt::Result {
     let programs = || {

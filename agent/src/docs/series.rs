@@ -1,7 +1,10 @@
 //! How many series an input may deliver, from its definitions.
 
-use super::{InputDef, Kind, Metric, Values};
-use crate::config::InputConfig;
+use crate::{
+    catalogue::{Kind, Metric, Values},
+    config::InputConfig,
+    input::InputDef,
+};
 
 /// Names that a `*` is taken to stand for: more than `/proc/meminfo` or one section of `/proc/net/netstat` has.
 pub const NAMES_PER_PATTERN: u64 = 128;

@@ -3,6 +3,9 @@
 mod config;
 mod kernels;
 mod metrics;
+pub mod series;
+#[cfg(test)]
+mod lint;
 
 use std::fmt::{self, Write};
 

@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Write};
 
+use super::series::{NAMES_PER_PATTERN, worst_case_series};
 use super::{cell, code, codes, generated};
-use crate::catalogue::{
-    InputDef, Kind, Label, Metric, Source, Values,
-    series::{NAMES_PER_PATTERN, worst_case_series},
+use crate::{
+    catalogue::{Kind, Label, Metric, Source, Values},
+    input::InputDef,
 };
 
 /// Hosts for which the number of series is stated.

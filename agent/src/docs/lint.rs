@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    BpfDef, Hook, InputDef, Kind, Metric, OptionValue, Source, Unit,
-    series::{worst_case_of, worst_case_series},
-};
+use super::series::{worst_case_of, worst_case_series};
 use crate::{
+    catalogue::{BpfDef, Hook, Kind, Metric, OptionValue, Source, Unit},
     config::{is_label_name, schema::INPUT_KEYS},
-    input::INPUTS,
+    input::{INPUTS, InputDef},
 };
 
 /// The most lines that one input may add to a page of a large host.

@@ -3,10 +3,10 @@ use std::fmt::Write;
 use super::*;
 use crate::{
     catalogue::{
-        BpfDef, Entries, Field, Hook, InputDef, Label, MapDef, Metric, ProgramKind, Since, Source, Unit,
-        Variant,
+        BpfDef, Entries, Field, Hook, Label, MapDef, Metric, ProgramKind, Since, Source, Unit, Variant,
     },
     config::{Config, load},
+    input::InputDef,
     input::Unsupported,
 };
 

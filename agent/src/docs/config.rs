@@ -4,11 +4,11 @@ use std::fmt::{self, Write};
 
 use super::{cell, code, generated};
 use crate::{
-    catalogue::InputDef,
     config::{
         Config, InputConfig,
         schema::{INPUT_KEYS, INPUT_TABLE, Key, TABLES},
     },
+    input::InputDef,
 };
 
 pub(super) fn write_reference(out: &mut String) -> fmt::Result {

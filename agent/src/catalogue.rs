@@ -1,40 +1,12 @@
 //! Definitions: everything pitot knows about its inputs, as plain data.
 //!
-//! An input's file states its metrics once, as a `static` [`InputDef`]. From it derive HELP and TYPE lines,
+//! An input's file states its metrics once, as a `static` `InputDef` (`input::InputDef`). From it derive HELP and TYPE lines,
 //! configuration keys and their validation, the generated documents, `pitot inputs` and the worst-case
 //! number of series.
-
-pub mod docs;
-#[cfg(test)]
-mod lint;
-pub mod series;
 
 use std::fmt;
 
 use pitot_common::histogram::Scale;
-
-use crate::input::{Input, OpenContext, Unsupported};
-
-/// An input: what it measures, what it needs and what it costs.
-#[derive(Debug)]
-pub struct InputDef {
-    /// Name in the configuration, on the command line and in `input` labels.
-    pub name: &'static str,
-    /// One sentence for people.
-    pub about: &'static str,
-    /// Prefix of its metric names unless the configuration says otherwise.
-    pub prefix: &'static str,
-    /// Where the numbers come from.
-    pub source: Source,
-    /// What running it costs, and how that grows.
-    pub cost: &'static str,
-    /// Every metric it may deliver.
-    pub metrics: &'static [&'static Metric],
-    /// Settings of its own.
-    pub options: &'static [OptionDef],
-    /// Builds it. Cheap, and never fails for a missing file: that is found out when it is collected.
-    pub open: fn(&mut OpenContext<'_>) -> Result<Box<dyn Input>, Unsupported>,
-}
 
 /// Where an input's numbers come from.
 #[derive(Clone, Copy, Debug)]
@@ -370,7 +342,7 @@ pub enum OptionValue {
     Regex(&'static str),
 }
 
-/// The input of that name.
-pub fn find(name: &str) -> Option<&'static InputDef> {
-    crate::input::INPUTS.iter().find(|def| def.name == name).copied()
-}
+/// What is missing on this host, in words that name it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsupported(pub String);
