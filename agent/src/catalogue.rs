@@ -1,7 +1,7 @@
 //! Definitions: everything pitot knows about its inputs, as plain data.
 //!
-//! An input's file states its metrics once, as a `static` `InputDef` (`input::InputDef`). From it derive HELP and TYPE lines,
-//! configuration keys and their validation, the generated documents, `pitot inputs` and the worst-case
+//! An input's file states its metrics once, as a `static` of `input::InputDef`. From it derive HELP and TYPE
+//! lines, configuration keys and their validation, the generated documents, `pitot inputs` and the worst-case
 //! number of series.
 
 use std::fmt;

@@ -18,10 +18,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::program::Program;
 use self::{btf::Btf, map::View, pin::Pins};
-use crate::{
-    catalogue::{BpfDef, Entries, ProgramKind},
-    input::Unsupported,
-};
+use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
 
 /// What becomes of pins.
 #[derive(Clone, Debug)]
