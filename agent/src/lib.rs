@@ -13,6 +13,8 @@
 //!    v  Sample<'_>, borrowed
 //!  accumulator   a series is interned once; a sample is an index and a value
 //!    v  &Frame
+//!  pod       the contract and wire format of inputs that a helper executes inside a pod
+//!    v
 //!  pipeline  naming decided at birth, schedule, deadline, failure state
 //!    v  &Frame
 //!  output    one page of bytes for all scrapers, and the HTTP door
@@ -27,6 +29,7 @@ pub mod bpf;
 pub mod source;
 pub mod input;
 pub mod accumulator;
+pub mod pod;
 pub mod pipeline;
 pub mod output;
 

@@ -51,7 +51,7 @@ pub const BYTES: usize = QUEUE + padded(histogram::words(histogram::TIME_SLOTS))
 /// Words of the bank of one device and operation (shared by all CPUs, written with atomic adds).
 pub const BANK_WORDS: usize = BYTES + padded(histogram::words(histogram::SIZE_SLOTS));
 /// Banks in the map: by device slot, then by operation.
-pub const BANKS: u32 = DEVICES * Operation::COUNT as u32;
+pub const BANKS: u32 = DEVICES * (Operation::Other as u32 + 1);
 
 /// Words of the header bank.
 pub mod header {

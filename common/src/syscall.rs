@@ -4,15 +4,15 @@ use crate::{bank::padded, histogram};
 
 /// Calls with a number of their own in a bank; the highest number in use is below 480 on every
 /// architecture.
-pub const NUMBERS: usize = 512;
+pub const NUMBERS: u32 = 512;
 /// Word that counts calls with a number of [`NUMBERS`] or above (x32, invalid, seccomp's -1).
-pub const OTHER: usize = NUMBERS;
+pub const OTHER: usize = NUMBERS as usize;
 /// Word that counts calls made through the 32-bit table, whose numbers mean other calls.
-pub const COMPAT: usize = NUMBERS + 1;
+pub const COMPAT: usize = OTHER + 1;
 /// Word that counts calls whose start could not be stored, so that their latency is missing.
-pub const LOST: usize = NUMBERS + 2;
+pub const LOST: usize = OTHER + 2;
 /// Words of one CPU's bank.
-pub const BANK_WORDS: usize = padded(NUMBERS + 3);
+pub const BANK_WORDS: usize = padded(OTHER + 3);
 
 /// Words of one call's latency histogram (shared by all CPUs, written with atomic adds).
 pub const LATENCY_WORDS: usize = padded(histogram::words(histogram::TIME_SLOTS));

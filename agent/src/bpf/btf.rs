@@ -239,7 +239,7 @@ mod tests {
         types.extend([0, 5 << 24 | 1, 8, at("deep"), 1, 0]); // 2: anonymous union
         types.extend([at("inner"), 4 << 24 | 2, 16, at("pad"), 1, 0, 0, 2, 64]); // 3
         types.extend([at("outer"), 1 << 31 | 4 << 24 | 3, 32]); // 4, with bitfields
-        types.extend([at("first"), 1, 0, at("in"), 3, 64, at("bits"), 1, 3 << 24 | 192]);
+        types.extend([at("first"), 1, 0, at("in"), 3, 64, at("bits"), 1, 3 << 24 | 0xc0]);
         types.extend([0, 13 << 24 | 3, 0, 0, 1, 0, 1, 0, 1]); // 5: signature
         types.extend([0, 2 << 24, 5]); // 6: pointer
         types.extend([at("btf_trace_x"), 8 << 24, 6]); // 7

@@ -299,7 +299,9 @@ fn entries(entries: Entries, settings: &Settings, cpus: u32) -> u32 {
 /// The folder of an object: anything that changes what its maps mean changes the name.
 fn folder_name(def: &BpfDef, bytes: &[u8], settings: &Settings, cpus: u32) -> String {
     let mut hash = Sha256::new();
-    hash.update(bytes);
+    let (before, after) = without_stamp(bytes);
+    hash.update(before);
+    hash.update(after);
     hash.update(cpus.to_ne_bytes());
     for (name, value) in &settings.values {
         hash.update(name.as_bytes());
@@ -308,6 +310,16 @@ fn folder_name(def: &BpfDef, bytes: &[u8], settings: &Settings, cpus: u32) -> St
     let digest = hash.finalize();
     let short = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
     format!("{}-{short:016x}", def.object)
+}
+
+/// The bytes of an object before and after the line that says which sources and compiler it comes from:
+/// another comment or compiler that changes nothing else must not reset counters.
+fn without_stamp(bytes: &[u8]) -> (&[u8], &[u8]) {
+    const STAMP: &[u8] = b"sources ";
+    let Some(at) = bytes.windows(STAMP.len()).position(|window| window == STAMP) else { return (bytes, &[]) };
+    let (before, stamp) = bytes.split_at(at);
+    let length = stamp.iter().position(|&b| b == b'\n').unwrap_or(0);
+    (before, &stamp[length..])
 }
 
 fn describe(hooks: &[attach::Served], shared: bool) -> String {

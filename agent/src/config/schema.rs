@@ -213,7 +213,7 @@ pub static INPUT_KEYS: &[Key<InputConfig>] = &[
     Key {
         name: "max_series",
         slot: Slot::Count(|input| &mut input.max_series),
-        help: "Series that one metric may have; further ones are folded into one.",
+        help: "Series that one metric may have; samples of further ones are left out and counted.",
         unset: None,
     },
 ];

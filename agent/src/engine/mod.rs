@@ -61,6 +61,10 @@ struct Waiter {
 #[derive(Default)]
 struct Round {
     running: bool,
+    /// It collects all that scrapers can want, so that those who come later may share it.
+    all: bool,
+    /// Scrapers that it was laid out for.
+    waiters: usize,
     started: Option<Instant>,
     /// What is still to be collected, last one first.
     list: Vec<(usize, Option<SystemTime>)>,

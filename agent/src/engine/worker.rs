@@ -11,7 +11,7 @@ use super::{Cell, Desk, Shared, Waiter};
 use crate::{
     accumulator::Frame,
     input::CollectContext,
-    output::{Encoder, Format, Gzip, Page, Refused, Want},
+    output::{Encoder, Format, Gzip, Page, Want},
     pipeline::Pipeline,
     telemetry::EngineMeters,
 };
@@ -104,7 +104,9 @@ impl Worker {
     fn deliver(&mut self) {
         {
             let mut desk = self.shared.desk();
-            std::mem::swap(&mut self.waiters, &mut desk.waiters);
+            // Who comes during a round that leaves inputs out would be shown what they left earlier.
+            let served = if desk.round.all { desk.waiters.len() } else { desk.round.waiters };
+            self.waiters.extend(desk.waiters.drain(..served));
             for ticked in desk.ticked.drain(..) {
                 // A scheduler that has gone does not wait.
                 let _gone = ticked.send(());
@@ -121,7 +123,7 @@ impl Worker {
             let page = self.press.page(&waiter.want, &self.shared.cells, &self.meters);
             self.meters.scraped();
             // A scraper that has gone does not wait.
-            let _gone = waiter.reply.send(page);
+            let _gone = waiter.reply.send(Ok(page));
         }
     }
 }
@@ -141,6 +143,7 @@ fn lay_out(desk: &mut MutexGuard<'_, Desk>, cells: &[Cell]) {
     }
     desk.round.list.extend(desk.due.drain(..).map(|(index, tick)| (index, Some(tick))));
     desk.round.running = true;
+    (desk.round.all, desk.round.waiters) = (all, desk.waiters.len());
     desk.round.started = Some(Instant::now());
 }
 
@@ -158,27 +161,25 @@ impl Press {
         self.made.clear();
     }
 
-    fn page(&mut self, want: &Want, cells: &[Cell], meters: &EngineMeters) -> Result<Page, Refused> {
+    fn page(&mut self, want: &Want, cells: &[Cell], meters: &EngineMeters) -> Page {
         let key = Want { timeout: None, ..want.clone() };
         if let Some((_, page)) = self.made.iter().find(|(made, _)| *made == key) {
-            return Ok(page.clone());
+            return page.clone();
         }
         let plain = Want { gzip: false, ..key.clone() };
-        let page = match self.made.iter().find(|(made, _)| *made == plain) {
-            Some((_, page)) => page.clone(),
-            None => {
-                let page = Page { body: self.encode(&plain.names, plain.format, cells, meters), gzip: false };
-                self.made.push((plain, page.clone()));
-                page
-            }
-        };
+        let made = self.made.iter().find(|(made, _)| *made == plain).map(|(_, page)| page.clone());
+        let page = made.unwrap_or_else(|| {
+            let page = Page { body: self.encode(&plain.names, plain.format, cells, meters), gzip: false };
+            self.made.push((plain, page.clone()));
+            page
+        });
         if !want.gzip {
-            return Ok(page);
+            return page;
         }
-        let Some(body) = self.gzip.compress(&page.body) else { return Ok(page) };
+        let Some(body) = self.gzip.compress(&page.body) else { return page };
         let page = Page { body, gzip: true };
         self.made.push((key, page.clone()));
-        Ok(page)
+        page
     }
 
     fn encode(

@@ -33,11 +33,11 @@ pub static DEF: InputDef = InputDef {
         let mut opened = cx.bpf.open(&BPF, |_| {})?;
         let devices = aya::maps::Map::HashMap(opened.take_map("BLOCK_DEVICE")?);
         Ok(Box::new(Block {
-            banks: opened.view("BLOCK", BANK_COUNT, BANK_WORDS)?,
+            banks: opened.view("BLOCK", BANKS, BANK_WORDS)?,
             header: opened.view("BLOCK_HEADER", 1, header::WORDS)?,
             devices: HashMap::try_from(devices).map_err(|error| Unsupported(error.to_string()))?,
             sys_dev: cx.roots.sysfs.join("dev/block"),
-            names: vec![None; DEVICES],
+            names: vec![None; DEVICES as usize],
             known: 0,
             times: Histogram::new(TIMES),
             sizes: Histogram::new(SIZES),
@@ -45,8 +45,6 @@ pub static DEF: InputDef = InputDef {
         }))
     },
 };
-
-const BANK_COUNT: u32 = BANKS as u32;
 
 static BPF: BpfDef = BpfDef {
     object: "block",
@@ -72,9 +70,9 @@ static BPF: BpfDef = BpfDef {
         Field { setting: "DISK_MINOR", paths: &["gendisk.first_minor"], loses: "" },
     ],
     maps: &[
-        MapDef { name: "BLOCK", entries: Entries::Fixed(BANK_COUNT) },
+        MapDef { name: "BLOCK", entries: Entries::Fixed(BANKS) },
         MapDef { name: "BLOCK_HEADER", entries: Entries::Fixed(1) },
-        MapDef { name: "BLOCK_DEVICE", entries: Entries::Fixed(DEVICES as u32) },
+        MapDef { name: "BLOCK_DEVICE", entries: Entries::Fixed(DEVICES) },
         MapDef { name: "BLOCK_START", entries: Entries::Fixed(IN_FLIGHT) },
     ],
 };
@@ -82,8 +80,7 @@ static BPF: BpfDef = BpfDef {
 const TIMES: Buckets = Buckets { scale: Scale::Nanoseconds, slots: TIME_SLOTS, first: -20, last: 4 };
 const SIZES: Buckets = Buckets { scale: Scale::Bytes, slots: SIZE_SLOTS, first: 9, last: 24 };
 
-const LABELS: &[Label] =
-    &[Label::bounded("device", DEVICES as u32), Label::fixed("operation", Operation::LABELS)];
+const LABELS: &[Label] = &[Label::bounded("device", DEVICES), Label::fixed("operation", Operation::LABELS)];
 
 static IO_SECONDS: Metric = Metric::histogram(
     "block_io_seconds",
@@ -147,7 +144,7 @@ impl Block {
 
     /// Names the devices that got a slot since the last look. Slots are few and never given back.
     fn learn_names(&mut self) {
-        let handed_out = self.header(header::NEXT_DEVICE).min(DEVICES as u64);
+        let handed_out = self.header(header::NEXT_DEVICE).min(u64::from(DEVICES));
         if handed_out == self.known {
             return;
         }
@@ -194,7 +191,7 @@ impl Input for Block {
             let (slot, operation) = (number / Operation::COUNT, Operation::ALL[number % Operation::COUNT]);
             let device = match &self.names[slot] {
                 Some(name) => name.as_bytes(),
-                None if slot == OTHER_DEVICE => b"other",
+                None if slot == OTHER_DEVICE as usize => b"other",
                 // Counted between the look at the names and now; it has a name the next time.
                 None => continue,
             };

@@ -73,7 +73,7 @@ static GUEST_SECONDS: Metric = Metric::counter(
 static CORE_THROTTLES: Metric = Metric::counter(
     "cpu_core_throttles_total",
     "How often a core was slowed down by heat.",
-    &[Label::bounded("package", 16), Label::bounded("core", 1024)],
+    &[Label::bounded("package", 1), Label::bounded("core", 1024)],
 );
 static PACKAGE_THROTTLES: Metric = Metric::counter(
     "cpu_package_throttles_total",
@@ -91,8 +91,8 @@ static INFO: Metric = Metric::info(
     "cpu_info",
     "What /proc/cpuinfo says about a CPU.",
     &[
-        Label::bounded("package", 16),
-        Label::bounded("core", 1024),
+        Label::bounded("package", 1),
+        Label::bounded("core", 1),
         Label::cpu(),
         Label::bounded("vendor", 1),
         Label::bounded("family", 1),
@@ -106,7 +106,7 @@ static INFO: Metric = Metric::info(
 static FREQUENCY: Metric = Metric::gauge(
     "cpu_frequency_hertz",
     "Frequency of a CPU according to /proc/cpuinfo.",
-    &[Label::bounded("package", 16), Label::bounded("core", 1024), Label::cpu()],
+    &[Label::bounded("package", 1), Label::bounded("core", 1), Label::cpu()],
 );
 static FLAG_INFO: Metric = Metric::info(
     "cpu_flag_info",

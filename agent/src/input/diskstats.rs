@@ -53,7 +53,7 @@ pub static DEF: InputDef = InputDef {
 };
 
 /// Block devices of a large host that are not left out.
-const DEVICE: Label = Label::bounded("device", 1000);
+const DEVICE: Label = Label::bounded("device", 500);
 
 const fn count(name: &'static str, help: &'static str) -> Metric {
     Metric::counter(name, help, &[DEVICE])

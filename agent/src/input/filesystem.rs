@@ -94,15 +94,15 @@ const PROMPT: &[&[u8]] = &[
 const MARGIN: Duration = Duration::from_millis(20);
 
 const LABELS: &[Label] = &[
-    Label::bounded("device", 1000),
+    Label::bounded("device", 1),
     Label::bounded("mountpoint", 1000),
-    Label::bounded("fstype", 50),
-    Label::bounded("device_error", 30),
+    Label::bounded("fstype", 1),
+    Label::bounded("device_error", 1),
 ];
 const MOUNT_LABELS: &[Label] = &[
-    Label::bounded("device", 1000),
-    Label::bounded("major", 500),
-    Label::bounded("minor", 1000),
+    Label::bounded("device", 1),
+    Label::bounded("major", 1),
+    Label::bounded("minor", 1),
     Label::bounded("mountpoint", 1000),
 ];
 
@@ -185,6 +185,10 @@ impl Filesystem {
 
     /// Makes the list of mounts anew when the table has changed.
     fn update_mounts(&mut self) -> Result<(), SourceError> {
+        // Asking whether it changed is far cheaper than reading it: the kernel walks every mount for that.
+        if !self.known.is_empty() && !self.table.may_have_changed() {
+            return Ok(());
+        }
         let mut read = self.table.read_to_end();
         if matches!(&read, Err(SourceError::Io { error, .. }) if is_hidden(error.kind())) {
             if let Some(own) = self.own_table.take() {
@@ -281,8 +285,11 @@ fn deliver(mount: &Mount, acc: &mut dyn Accumulator) {
     };
     let labels: &[&[u8]] = &[&mount.device, &mount.point, &mount.fstype, error.as_bytes()];
     acc.put(&DEVICE_ERROR, labels, !error.is_empty());
-    acc.put(&READONLY, labels, mount.read_only);
-    let Answer::Stat(Stat { size, free, available, files, files_free }) = mount.answer else { return };
+    let Answer::Stat(Stat { size, free, available, files, files_free, read_only }) = mount.answer else {
+        acc.put(&READONLY, labels, mount.read_only);
+        return;
+    };
+    acc.put(&READONLY, labels, mount.read_only || read_only);
     acc.put(&SIZE, labels, size);
     acc.put(&FREE, labels, free);
     acc.put(&AVAIL, labels, available);

@@ -54,7 +54,7 @@ pub static DEF: InputDef = InputDef {
 };
 
 /// Container hosts have a device per pod.
-const DEVICE: &[Label] = &[Label::bounded("device", 2000)];
+const DEVICE: &[Label] = &[Label::bounded("device", 1000)];
 
 static RECEIVE_BYTES: Metric =
     Metric::counter("network_receive_bytes_total", "Bytes that the device received.", DEVICE)

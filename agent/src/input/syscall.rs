@@ -38,7 +38,7 @@ pub static DEF: InputDef = InputDef {
             settings.set("EXIT_GROUP", Sysno::exit_group as u32);
             settings.set("COMPAT_MASK", if settings.has(&["COMPAT_FLAGS"]) { compat::MASK } else { 0 });
         })?;
-        let times = if latency { Some(opened.view("SYSCALL_TIME", CALLS, LATENCY_WORDS)?) } else { None };
+        let times = if latency { Some(opened.view("SYSCALL_TIME", NUMBERS, LATENCY_WORDS)?) } else { None };
         Ok(Box::new(Syscall {
             banks: opened.view("SYSCALL", opened.cpus(), BANK_WORDS)?,
             times,
@@ -48,8 +48,6 @@ pub static DEF: InputDef = InputDef {
         }))
     },
 };
-
-const CALLS: u32 = NUMBERS as u32;
 
 /// How the kernel marks a thread that came through the 32-bit table, on this architecture.
 mod compat {
@@ -93,7 +91,7 @@ static BPF: BpfDef = BpfDef {
     fields: &[Field { setting: "COMPAT_FLAGS", paths: &[compat::PATH], loses: "telling 32-bit calls apart" }],
     maps: &[
         MapDef { name: "SYSCALL", entries: Entries::PerCpu },
-        MapDef { name: "SYSCALL_TIME", entries: Entries::When("LATENCY", CALLS) },
+        MapDef { name: "SYSCALL_TIME", entries: Entries::When("LATENCY", NUMBERS) },
         MapDef { name: "SYSCALL_START", entries: Entries::When("LATENCY", IN_FLIGHT) },
     ],
 };
@@ -101,7 +99,7 @@ static BPF: BpfDef = BpfDef {
 static CALLS_TOTAL: Metric = Metric::counter(
     "syscall_calls_total",
     "System calls entered, by name; compat are those of 32-bit programs, other have no known number.",
-    &[Label::bounded("syscall", CALLS + 2)],
+    &[Label::bounded("syscall", NUMBERS + 2)],
 )
 .since(Since::Attach);
 
@@ -111,7 +109,7 @@ static SECONDS: Metric = Metric::histogram(
     "syscall_seconds",
     "Time from entering a system call until leaving it, including any sleep, by name.",
     BUCKETS,
-    &[Label::bounded("syscall", CALLS)],
+    &[Label::bounded("syscall", NUMBERS)],
 )
 .unit(Unit::Seconds)
 .since(Since::Attach);
@@ -123,8 +121,9 @@ static UNTIMED_TOTAL: Metric = Metric::counter(
 )
 .since(Since::Attach);
 
-fn name(number: usize) -> Box<[u8]> {
-    let text = Sysno::new(number).map_or_else(|| format!("syscall_{number}"), |call| call.name().to_owned());
+fn name(number: u32) -> Box<[u8]> {
+    let text = Sysno::new(number as usize)
+        .map_or_else(|| format!("syscall_{number}"), |call| call.name().to_owned());
     text.into_bytes().into_boxed_slice()
 }
 

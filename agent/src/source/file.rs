@@ -3,8 +3,13 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::FileExt,
+    os::{fd::AsFd, unix::fs::FileExt},
     path::{Path, PathBuf},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout},
+    sys::statfs::{PROC_SUPER_MAGIC, fstatfs},
 };
 
 /// Why a file gave nothing.
@@ -94,13 +99,15 @@ enum Records {
 pub struct File {
     path: PathBuf,
     open: Option<fs::File>,
+    /// It lies in a procfs, not in a copy of one.
+    is_proc: bool,
     buffer: Vec<u8>,
 }
 
 impl File {
     /// A file that is opened when it is first read.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), open: None, buffer: Vec::new() }
+        Self { path: path.into(), open: None, is_proc: false, buffer: Vec::new() }
     }
 
     /// Its path.
@@ -116,6 +123,18 @@ impl File {
     /// Reads the whole file, a record of which may be as long as a page (`mountinfo`).
     pub fn read_to_end(&mut self) -> Result<Content<'_>, SourceError> {
         self.read_records(Records::Long)
+    }
+
+    /// Whether a file that tells of its changes by `poll`, as `mountinfo` does, may have changed since this was
+    /// last asked or it was opened. Any doubt counts as a change.
+    pub fn may_have_changed(&self) -> bool {
+        let Some(file) = &self.open else { return true };
+        if !self.is_proc {
+            return true;
+        }
+        let mut poll = [PollFd::new(file.as_fd(), PollFlags::POLLPRI)];
+        let told = nix::poll::poll(&mut poll, PollTimeout::ZERO);
+        told != Ok(0)
     }
 
     fn read_records(&mut self, records: Records) -> Result<Content<'_>, SourceError> {
@@ -138,9 +157,12 @@ impl File {
     }
 
     fn fill(&mut self, records: Records) -> io::Result<usize> {
-        let file = match &self.open {
-            Some(file) => file,
-            None => self.open.insert(fs::File::open(&self.path)?),
+        let file = if let Some(file) = &self.open {
+            file
+        } else {
+            let file = fs::File::open(&self.path)?;
+            self.is_proc = fstatfs(&file).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC);
+            self.open.insert(file)
         };
         let mut length = 0;
         loop {

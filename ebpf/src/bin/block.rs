@@ -41,7 +41,7 @@ static BLOCK: Array<[u64; BANK_WORDS]> = Array::with_max_entries(1, MMAPABLE);
 static BLOCK_HEADER: Array<[u64; header::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 /// Slot by device number (`major << 20 | minor`, as the kernel keeps it).
 #[map]
-static BLOCK_DEVICE: HashMap<u32, u32> = HashMap::with_max_entries(DEVICES as u32, 0);
+static BLOCK_DEVICE: HashMap<u32, u32> = HashMap::with_max_entries(DEVICES, 0);
 #[map]
 static BLOCK_START: HashMap<u64, Start> = HashMap::with_max_entries(IN_FLIGHT, 0);
 
@@ -147,7 +147,7 @@ fn slot(header: &mut Shared<'_, { header::WORDS }>, device: u32) -> u32 {
         return slot;
     }
     let next = header.fetch_add(header::NEXT_DEVICE, 1);
-    if next < OTHER_DEVICE as u64 {
+    if next < u64::from(OTHER_DEVICE) {
         /// `BPF_NOEXIST`: of two CPUs that see a device first, one wins; the other's slot stays empty.
         const NO_EXIST: u64 = 1;
         let _ = BLOCK_DEVICE.insert(&device, &(next as u32), NO_EXIST);
@@ -157,7 +157,7 @@ fn slot(header: &mut Shared<'_, { header::WORDS }>, device: u32) -> u32 {
         }
     }
     header.add(header::FOLDED, 1);
-    OTHER_DEVICE as u32
+    OTHER_DEVICE
 }
 
 object!();

@@ -59,7 +59,7 @@ fn bank() -> Option<Own<'static, BANK_WORDS>> {
 /// The word of a call's counter.
 #[inline(always)]
 fn word(number: u64) -> usize {
-    if number < NUMBERS as u64 { number as usize } else { OTHER }
+    if number < u64::from(NUMBERS) { number as usize } else { OTHER }
 }
 
 #[btf_tracepoint(function = "sys_enter")]
@@ -122,7 +122,7 @@ fn finish() {
     let _ = SYSCALL_START.remove(&key);
     // SAFETY: a helper without preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
-    if number < NUMBERS as u64
+    if number < u64::from(NUMBERS)
         && let Some(bank) = SYSCALL_TIME.get_ptr_mut(number as u32)
     {
         // SAFETY: the kernel returned a pointer to a whole map value; `Shared` adds atomically.

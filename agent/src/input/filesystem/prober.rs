@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{errno::Errno, sys::statfs::statfs};
+use nix::{
+    errno::Errno,
+    sys::{statfs::statfs, statvfs::FsFlags},
+};
 
 /// How long one mount may keep the others waiting.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -52,6 +55,8 @@ pub(super) struct Stat {
     pub(super) available: f64,
     pub(super) files: f64,
     pub(super) files_free: f64,
+    /// The mount is read-only, or the file system under it has become so after an error.
+    pub(super) read_only: bool,
 }
 
 /// Makes the system call.
@@ -65,6 +70,7 @@ pub(super) fn ask(target: &Target) -> Answer {
                 available: stat.blocks_available() as f64 * block,
                 files: stat.files() as f64,
                 files_free: stat.files_free() as f64,
+                read_only: stat.flags().contains(FsFlags::ST_RDONLY),
             })
         }
         Err(error) => Answer::Failed(words(error)),
