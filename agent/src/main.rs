@@ -111,7 +111,7 @@ fn clean(config: &Config) -> Result<ExitCode, String> {
     let said = if removed.is_empty() {
         format!("nothing is pinned below {}\n", config.pin.display())
     } else {
-        removed.iter().map(|name| format!("removed {name}\n")).collect()
+        removed.iter().fold(String::new(), |said, name| said + "removed " + name + "\n")
     };
     Ok(print(said.as_bytes()))
 }

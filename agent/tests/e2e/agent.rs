@@ -87,7 +87,7 @@ impl Agent {
             stderr.lines().map_while(Result::ok).for_each(|text| {
                 // Read on when nobody listens any more, so that it never waits for its pipe.
                 let _gone = line.send(text);
-            })
+            });
         });
         let mut said = String::new();
         let address = loop {

@@ -50,7 +50,7 @@ fn printed(host: &str) -> String {
             .iter()
             .any(|w| line.starts_with(&format!("node_filesystem_{w}")));
         let value = if live { "(live)" } else { value };
-        lines += &format!("{} {value}\n", series.replace(folder, "(host)"));
+        lines.extend([series.replace(folder, "(host)").as_str(), " ", value, "\n"]);
     }
     lines
 }

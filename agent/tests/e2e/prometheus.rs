@@ -63,7 +63,7 @@ impl Prometheus {
 
     /// The value that a query has, once it has one.
     fn ask(&self, query: &str) -> Option<f64> {
-        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let query = query.bytes().fold(String::new(), |query, byte| query + &format!("%{byte:02X}"));
         let answer = get(self.address, &format!("/api/v1/query?query={query}"), &[]).ok()?;
         let answer: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
         answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
@@ -135,7 +135,7 @@ fn prometheus_computes_the_same_quantiles_from_native_histograms() {
 
     let name = "pitot_sched_wait_seconds";
     let prometheus = Prometheus::start(agent.address);
-    prometheus.wait_for("up{job='pitot'}", |up| up == 1.0);
+    prometheus.wait_for("up{job='pitot'}", |up| up > 0.0);
     let before = buckets(&agent.page(), name);
     thread::sleep(WINDOW);
     let after = buckets(&agent.page(), name);
@@ -149,7 +149,9 @@ fn prometheus_computes_the_same_quantiles_from_native_histograms() {
     let loads = prometheus.wait_for("count(node_load1)", |_| true);
     let failures = prometheus.ask("sum_over_time((1 - up{job='pitot'})[20s:1s])");
     busy.store(false, Ordering::Relaxed);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 
     assert!(series > 300.0, "{series} series");
     assert_eq!((loads, failures), (1.0, Some(0.0)));
