@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "what is skipped is said")]
 
 mod agent;
+mod blocked_file;
 mod client;
 mod command_line;
 mod configured;
