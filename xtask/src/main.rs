@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line tool")]
 #![expect(clippy::disallowed_methods, reason = "starting compilers is what it is for")]
 
+mod bench;
 mod ebpf;
 mod shell;
 mod strip;
@@ -21,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure what pitot costs, beside what others cost, and print tables.
+    Bench(bench::Options),
     /// Rebuild the kernel objects in ebpf/prebuilt.
     Ebpf {
         /// Build nothing: fail if an object is not made of the sources that are here.
@@ -31,6 +34,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Bench(options) => bench::run(&options),
         Command::Ebpf { check: true } => ebpf::check(),
         Command::Ebpf { check: false } => ebpf::build(),
     };

@@ -21,7 +21,7 @@ pub(crate) fn output(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<S
 }
 
 /// A command as one would type it: folder, variables, program and arguments.
-fn line(command: &Command, variables: &[(&str, &str)]) -> String {
+pub(crate) fn line(command: &Command, variables: &[(&str, &str)]) -> String {
     let mut line = String::new();
     if let Some(folder) = command.get_current_dir() {
         let _ = write!(line, "cd {} && ", quoted(&folder.to_string_lossy()));

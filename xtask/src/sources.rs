@@ -7,6 +7,9 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+/// The object that is measured against; the agent does not hold it.
+pub const REFERENCE: &str = "bare";
+
 /// The folder of the whole project.
 pub fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

@@ -67,8 +67,12 @@ impl Context<'_> {
                     .map(|info| (variant, info))
             });
             let (variant, info) = pinned.ok_or("a hook without its program")?;
-            let fd = info.fd()?.as_fd().try_clone_to_owned()?;
-            running.programs.push(Program { name: variant.program, is_map: false, fd });
+            // A program is looked up by its number, which takes CAP_SYS_ADMIN. It is adopted without, too: only
+            // its own figures are missing then.
+            if let Ok(fd) = info.fd() {
+                let fd = fd.as_fd().try_clone_to_owned()?;
+                running.programs.push(Program { name: variant.program, is_map: false, fd });
+            }
             running.serve(hook, variant, "chosen by the agent that attached it");
         }
         Ok(running)

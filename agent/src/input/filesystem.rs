@@ -156,11 +156,28 @@ struct Mount {
     fstype: Box<[u8]>,
     major: Box<[u8]>,
     minor: Box<[u8]>,
-    read_only: bool,
+    read_only: ReadOnly,
     target: Arc<Target>,
     /// It may hang, or the way to it leads through one that may.
     may_hang: bool,
     answer: Answer,
+}
+
+/// Whether the host cannot write to a mount.
+///
+/// The table says it, but is not read again for a file system that turns read-only after an error: asking
+/// the mount tells. A sandboxed agent may see the whole host read-only, though, so only a change counts.
+#[derive(Debug)]
+struct ReadOnly {
+    in_table: bool,
+    when_first_asked: Option<bool>,
+}
+
+impl ReadOnly {
+    fn now(&mut self, asked: bool) -> bool {
+        let first = *self.when_first_asked.get_or_insert(asked);
+        self.in_table || asked && !first
+    }
 }
 
 impl Filesystem {
@@ -278,7 +295,7 @@ impl Input for Filesystem {
     }
 }
 
-fn deliver(mount: &Mount, acc: &mut dyn Accumulator) {
+fn deliver(mount: &mut Mount, acc: &mut dyn Accumulator) {
     let error = match mount.answer {
         Answer::Stat(_) => "",
         Answer::Failed(words) => words,
@@ -286,10 +303,10 @@ fn deliver(mount: &Mount, acc: &mut dyn Accumulator) {
     let labels: &[&[u8]] = &[&mount.device, &mount.point, &mount.fstype, error.as_bytes()];
     acc.put(&DEVICE_ERROR, labels, !error.is_empty());
     let Answer::Stat(Stat { size, free, available, files, files_free, read_only }) = mount.answer else {
-        acc.put(&READONLY, labels, mount.read_only);
+        acc.put(&READONLY, labels, mount.read_only.in_table);
         return;
     };
-    acc.put(&READONLY, labels, mount.read_only || read_only);
+    acc.put(&READONLY, labels, mount.read_only.now(read_only));
     acc.put(&SIZE, labels, size);
     acc.put(&FREE, labels, free);
     acc.put(&AVAIL, labels, available);
@@ -328,7 +345,7 @@ fn mounts(
             fstype: parsed.fstype.into(),
             major: parsed.major.into(),
             minor: parsed.minor.into(),
-            read_only: parsed.read_only,
+            read_only: ReadOnly { in_table: parsed.read_only, when_first_asked: None },
             target: Arc::new(Target { id: parsed.id, path }),
             may_hang: false,
             answer: Answer::Failed(TIMED_OUT),
@@ -380,6 +397,16 @@ mod tests {
         let mut acc = MemoryAccumulator::new();
         input.collect(&CollectContext::new(Duration::from_secs(5)), &mut acc)?;
         Ok(acc)
+    }
+
+    #[test]
+    fn a_read_only_view_of_the_host_is_not_a_read_only_host() {
+        let unknown = |in_table| ReadOnly { in_table, when_first_asked: None };
+        let mut sandboxed = unknown(false);
+        assert!(!sandboxed.now(true) && !sandboxed.now(true));
+        let mut failing = unknown(false);
+        assert!(!failing.now(false) && failing.now(true) && !failing.now(false));
+        assert!(unknown(true).now(true) && unknown(true).now(false));
     }
 
     #[test]
