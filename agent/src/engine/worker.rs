@@ -96,7 +96,15 @@ impl Worker {
             desk.round.current = Some((index, cx.started));
             desk.round.cancelled = Some(Arc::clone(&self.cancelled));
             drop(desk);
-            cell.collect(&cx, || self.shared.desk().generation != self.generation);
+            cell.collect(&cx, || {
+                let mut desk = self.shared.desk();
+                // In one step, so that nobody gives this worker up for a pipeline that it has just left.
+                let abandoned = desk.generation != self.generation;
+                if !abandoned {
+                    desk.round.current = None;
+                }
+                abandoned
+            });
         }
     }
 
