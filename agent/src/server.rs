@@ -25,6 +25,8 @@ use crate::{
 
 /// How often the kernel is asked about the agent's programs.
 const PROGRAM_FIGURES: Duration = Duration::from_secs(10);
+/// The least budget of a collection that no scraper waits for.
+const UNHURRIED: Duration = Duration::from_secs(5);
 /// What connections get to end after a signal.
 const FAREWELL: Duration = Duration::from_millis(700);
 
@@ -59,8 +61,9 @@ pub fn open(config: &Config, pinning: Pinning) -> Opened {
 
 /// Collects once and returns the page and the state of every input.
 pub async fn once(config: &Config, opened: Opened, format: Format) -> Result<(Page, Vec<Report>), String> {
-    let engine =
-        Engine::start(opened.pipelines, config.scrape_budget).map_err(|e| format!("no thread: {e}"))?;
+    // Nobody waits with a deadline here, and a first collection names every series.
+    let budget = config.scrape_budget.max(UNHURRIED);
+    let engine = Engine::start(opened.pipelines, budget).map_err(|e| format!("no thread: {e}"))?;
     telemetry::note_programs(&opened.guard.programs);
     let want = Want { format, gzip: false, timeout: None, names: Vec::new() };
     let page = engine.scrape(want).await.map_err(|refused| refused.to_string())?;

@@ -4,6 +4,9 @@
 //! A known series is found by prediction (inputs deliver in the same order every cycle, so the series that
 //! followed last time is compared first) or by a hash of the borrowed bytes. Neither allocates.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     hash::{BuildHasher, Hasher},
     sync::atomic::{AtomicU64, Ordering},
@@ -150,6 +153,8 @@ pub struct SeriesStore {
     naming: Box<dyn Naming>,
     limits: Limits,
     table: HashTable<u32>,
+    /// How many series each metric has.
+    populations: Vec<(&'static Metric, u32)>,
     hasher: FixedState,
     cycle: u64,
     last: u32,
@@ -168,6 +173,7 @@ impl SeriesStore {
             naming,
             limits,
             table: HashTable::new(),
+            populations: Vec::new(),
             hasher: FixedState::default(),
             cycle: 0,
             last: NONE,
@@ -238,10 +244,11 @@ impl SeriesStore {
 
     #[cold]
     fn bear(&mut self, hash: u64, sample: &Sample<'_>) -> Option<u32> {
-        let siblings = self.frame.series.iter().filter(|s| std::ptr::eq(s.metric, sample.metric)).count();
-        if siblings >= self.limits.series_per_metric as usize {
+        let siblings = population(&mut self.populations, sample.metric);
+        if *siblings >= self.limits.series_per_metric {
             return None;
         }
+        *siblings += 1;
         let index = u32::try_from(self.frame.series.len()).ok().filter(|&i| i != NONE)?;
         let raw = full_name(sample);
         let mut series = Series {
@@ -308,9 +315,11 @@ impl SeriesStore {
         frame.epoch = next_epoch();
         (self.first, self.last) = (NONE, NONE);
         self.table.clear();
+        self.populations.clear();
         let (series, hasher) = (&self.frame.series, &self.hasher);
         for (index, one) in (0u32..).zip(series) {
             let hash = stored_hash(hasher, one);
+            *population(&mut self.populations, one.metric) += 1;
             self.table.insert_unique(hash, index, |&i| stored_hash(hasher, &series[i as usize]));
         }
     }
@@ -339,6 +348,15 @@ impl Accumulator for SeriesStore {
             }
         }
     }
+}
+
+/// The number of series of a metric. An input has a few dozen metrics at most.
+fn population<'a>(all: &'a mut Vec<(&'static Metric, u32)>, of: &'static Metric) -> &'a mut u32 {
+    let at = all.iter().position(|(metric, _)| std::ptr::eq(*metric, of)).unwrap_or_else(|| {
+        all.push((of, 0));
+        all.len() - 1
+    });
+    &mut all[at].1
 }
 
 /// The bytes that tell a series from others of its metric.
@@ -388,113 +406,4 @@ fn stored_hash(hasher: &FixedState, series: &Series) -> u64 {
         rest = after;
     }
     hasher.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalogue::Label;
-
-    static BYTES: Metric = Metric::counter("x_bytes_total", "X.", &[Label::bounded("device", 9)]);
-
-    struct All;
-    impl Naming for All {
-        fn export(&self, raw: &str) -> Option<String> {
-            (raw != "denied").then(|| raw.to_owned())
-        }
-        fn tags(&self) -> &[(String, String)] {
-            &[]
-        }
-    }
-
-    fn store(limits: Limits) -> SeriesStore {
-        SeriesStore::new(Box::new(All), limits)
-    }
-
-    fn cycle(store: &mut SeriesStore, devices: &[&str]) {
-        store.begin();
-        for (n, device) in devices.iter().enumerate() {
-            (store as &mut dyn Accumulator).put(&BYTES, &[device.as_bytes()], n as f64);
-        }
-        store.publish();
-    }
-
-    fn values(store: &SeriesStore) -> Vec<(String, f64)> {
-        let frame = store.frame();
-        frame
-            .families()
-            .iter()
-            .flat_map(|f| &f.series)
-            .filter_map(|&i| match frame.value(i)? {
-                Value::Number(v) => {
-                    Some((String::from_utf8_lossy(frame.series(i).rendered().line()).into_owned(), v))
-                }
-                Value::Histogram(_) => None,
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_series_is_found_again_in_any_order() {
-        let mut store = store(Limits::default());
-        cycle(&mut store, &["a", "b", "c"]);
-        cycle(&mut store, &["c", "a", "b"]);
-        let epoch = store.frame().epoch();
-        cycle(&mut store, &["b", "c", "a"]);
-        assert_eq!(store.frame().epoch(), epoch);
-        let wanted = [("a", 2.0), ("b", 0.0), ("c", 1.0)]
-            .map(|(d, v)| (format!("x_bytes_total{{device=\"{d}\"}} "), v));
-        assert_eq!(values(&store), wanted);
-    }
-
-    #[test]
-    fn what_a_cycle_did_not_bring_is_not_shown() {
-        let mut store = store(Limits::default());
-        cycle(&mut store, &["a", "b"]);
-        cycle(&mut store, &["b"]);
-        assert_eq!(values(&store).len(), 1);
-        store.begin();
-        store.withdraw();
-        assert_eq!(values(&store).len(), 0);
-        cycle(&mut store, &["a"]);
-        assert_eq!(values(&store).len(), 1);
-    }
-
-    #[test]
-    fn past_the_limit_samples_are_counted() {
-        let mut store = store(Limits { series_per_metric: 2, ..Limits::default() });
-        cycle(&mut store, &["a", "b", "c", "d"]);
-        assert_eq!((values(&store).len(), store.over_limit), (2, 2));
-    }
-
-    #[test]
-    fn the_first_of_two_equal_samples_wins_and_the_other_is_counted() {
-        let mut store = store(Limits::default());
-        cycle(&mut store, &["a", "a"]);
-        assert_eq!((values(&store)[0].1, store.duplicates), (0.0, 1));
-    }
-
-    #[test]
-    fn series_that_are_gone_are_forgotten() {
-        let mut store = store(Limits { keep_cycles: 10, ..Limits::default() });
-        let names: Vec<String> = (0..200).map(|n| format!("d{n}")).collect();
-        cycle(&mut store, &names.iter().map(String::as_str).collect::<Vec<_>>());
-        for _ in 0..30 {
-            cycle(&mut store, &["d7", "d9"]);
-        }
-        assert_eq!(store.frame().series.len(), 2);
-        assert_eq!(values(&store).len(), 2);
-    }
-
-    #[test]
-    fn label_bytes_cannot_run_into_each_other() {
-        static TWO: Metric = Metric::gauge("two", "Two.", &[Label::bounded("a", 9), Label::bounded("b", 9)]);
-        let mut store = store(Limits::default());
-        store.begin();
-        let acc: &mut dyn Accumulator = &mut store;
-        acc.put(&TWO, &[b"xy", b"z"], 1.0);
-        acc.put(&TWO, &[b"x", b"yz"], 2.0);
-        store.publish();
-        assert_eq!(values(&store).len(), 2);
-    }
 }

@@ -14,7 +14,10 @@ use std::{
 use nix::{
     fcntl::{Flock, FlockArg},
     mount::{MsFlags, mount},
-    sys::statfs::{BPF_FS_MAGIC, fstatfs},
+    sys::{
+        stat::{major, minor},
+        statfs::{BPF_FS_MAGIC, fstatfs},
+    },
 };
 
 /// The root folder of all pins.
@@ -43,10 +46,10 @@ impl Pins {
             _ => {}
         }
         let folder = File::open(root).map_err(|error| format!("cannot open {}: {error}", root.display()))?;
-        let inode = folder.metadata().map_or(0, |m| m.ino());
+        let file = folder.metadata().map_or((0, 0), |m| (m.dev(), m.ino()));
         let (lock, holder) = match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => (Some(lock), None),
-            Err((_, nix::Error::EWOULDBLOCK)) => (None, lock_holder(inode)),
+            Err((_, nix::Error::EWOULDBLOCK)) => (None, lock_holder(file)),
             Err((_, error)) => return Err(format!("cannot lock {}: {error}", root.display())),
         };
         Ok(Self { root: root.to_owned(), lock, holder })
@@ -78,10 +81,11 @@ impl Pins {
         Ok(folder)
     }
 
-    /// Gives a filled folder its name, in place of one that could not be adopted.
+    /// Gives a filled folder its name. One that has it already could not be adopted, and goes.
     pub fn finish(&self, name: &str) -> io::Result<()> {
-        remove(&self.root.join(name))?;
-        fs::rename(self.root.join(format!("{name}{UNFINISHED}")), self.root.join(name))
+        let folder = self.root.join(name);
+        remove(&folder)?;
+        fs::rename(self.root.join(format!("{name}{UNFINISHED}")), folder)
     }
 
     /// Removes every folder that is not among `keep`: objects of other versions and settings, of inputs
@@ -124,20 +128,27 @@ fn ensure_bpffs(folder: &Path) -> Result<(), String> {
     if is_bpffs(folder).map_err(said)? {
         return Ok(());
     }
+    // Anywhere else, a mount would hide what lies there.
+    if !folder.ends_with("sys/fs/bpf") {
+        let folder = folder.display();
+        return Err(format!(
+            "no BPF file system at {folder}: `mount -t bpf bpf {folder}`, or pin in /sys/fs/bpf"
+        ));
+    }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("bpf"), folder, Some("bpf"), flags, Some("mode=0700")).map_err(|error| {
         format!("no BPF file system at {}, and mounting one failed: {error}", folder.display())
     })
 }
 
-/// The process that holds a lock on an inode, from /proc/locks.
-fn lock_holder(inode: u64) -> Option<u32> {
+/// The process that holds a lock on a file of a device, from /proc/locks.
+fn lock_holder((device, inode): (u64, u64)) -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    let suffix = format!(":{inode}");
+    let locked = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
     locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let at = fields.iter().position(|field| *field == "FLOCK")?;
         let (pid, file) = (fields.get(at + 3)?, fields.get(at + 4)?);
-        file.ends_with(&suffix).then(|| pid.parse().ok()).flatten()
+        (*file == locked).then(|| pid.parse().ok()).flatten()
     })
 }

@@ -97,11 +97,12 @@ impl Engine {
         {
             return Err(Refused::BadRequest(format!("there is no input {unknown}")));
         }
+        // The worker holds itself to the budget; the rest is for encoding on a busy machine. A scraper that
+        // says how long it waits gets its refusal before it has gone.
+        let patience = want.timeout.unwrap_or(Duration::MAX).min(self.shared.budget * 4);
         let (reply, mut answer) = oneshot::channel();
         self.shared.desk().waiters.push(Waiter { want, reply });
         self.shared.bell.notify_one();
-        // The worker holds itself to the budget; the rest is for encoding on a busy machine.
-        let patience = self.shared.budget * 4;
         let asked = Instant::now();
         while asked.elapsed() < patience {
             match timeout(LOOK, &mut answer).await {
@@ -110,7 +111,9 @@ impl Engine {
                 Err(_) => self.shared.supervise(),
             }
         }
-        Err(Refused::Unavailable("the agent is shutting down or cannot start a thread".to_owned()))
+        Err(Refused::Unavailable(
+            "no page in time: the machine is overloaded, or the agent is shutting down".to_owned(),
+        ))
     }
 
     /// Collects scheduled pipelines that are due, and waits until that is done.
@@ -162,7 +165,8 @@ impl Shared {
         let Some((index, since)) = desk.round.current else { return };
         let cell = &self.cells[index];
         let over_budget = desk.round.started.is_some_and(|at| at.elapsed() >= self.budget);
-        if since.elapsed() < cell.deadline && !over_budget {
+        let overdue = since.elapsed() >= cell.deadline;
+        if !overdue && !over_budget {
             return;
         }
         cell.stuck.store(true, std::sync::atomic::Ordering::Release);
@@ -174,9 +178,14 @@ impl Shared {
         let late = if over_budget { std::mem::take(&mut desk.round.list) } else { Vec::new() };
         let generation = desk.generation;
         drop(desk);
-        cell.note_timeout(&format!("no answer within {} ms", cell.deadline.as_millis()));
+        cell.note_timeout(&if overdue {
+            format!("no answer within its deadline of {} ms", cell.deadline.as_millis())
+        } else {
+            format!("not done when the scrape's budget of {} ms was over", self.budget.as_millis())
+        });
         for (index, _) in late {
-            self.cells[index].pass_over("not reached within the scrape's budget");
+            let budget = self.budget.as_millis();
+            self.cells[index].pass_over(&format!("not reached within the scrape's budget of {budget} ms"));
         }
         if let Err(error) = worker::spawn(Arc::clone(self), generation) {
             tracing::error!(%error, "cannot start a new worker thread");

@@ -106,7 +106,11 @@ pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
     let key = request as u64;
     // SAFETY: the value is copied before the entry is removed; the request is this completion's alone.
     let Some(&start) = (unsafe { BLOCK_START.get(&key) }) else {
-        header.add(header::UNSEEN, 1);
+        // The kernel ends a write that waited for a flush twice: the second time nothing is left of it. One
+        // that is nothing but a flush was never issued; the flush that was made for it is counted.
+        if left != 0 {
+            header.add(header::UNSEEN, 1);
+        }
         return 0;
     };
     // A failure means that it has gone already.

@@ -1,0 +1,162 @@
+//! Hosts that lack something: what can run runs, and what cannot says what it needs.
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::CommandExt,
+    },
+    path::Path,
+    process::Command,
+};
+
+use crate::{
+    agent::{Agent, BINARY, Place},
+    host::can_run,
+    pins,
+};
+
+const KERNEL_INPUTS: [&str; 3] = ["sched", "syscall", "block"];
+const ARGUMENTS: [&str; 4] = ["--input", "sched,syscall,block,loadavg", "--listen", "127.0.0.1:0"];
+
+fn has_no_kernel_objects(agent: &Agent) {
+    let files = agent.open_files();
+    assert!(!files.is_empty());
+    assert!(files.iter().all(|file| !file.contains("bpf")), "{files:?}");
+}
+
+#[test]
+fn without_root_the_host_is_served_and_the_kernel_says_what_it_needs() {
+    // The helper says why when this is not root, who alone can become nobody.
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("nobody");
+    // Nobody may not enter the folders of the build.
+    let binary = place.path().join("pitot");
+    fs::copy(BINARY, &binary).unwrap();
+    for path in [place.path(), &binary] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = place.command_of(&binary, "", &ARGUMENTS);
+    command.uid(65534).gid(65534);
+    let agent = place.serve(command);
+
+    assert_eq!(agent.state("loadavg")[0], "running");
+    assert!(agent.scrape().contains_key("node_load1"));
+    for input in KERNEL_INPUTS {
+        let [state, _, reason] = agent.state(input);
+        assert_eq!(state, "unsupported", "{input}: {reason}");
+        assert!(reason.contains("needs root, or the capabilities CAP_BPF and CAP_PERFMON"), "{reason}");
+    }
+    has_no_kernel_objects(&agent);
+    assert!(!place.pins.exists());
+}
+
+#[test]
+fn without_ebpf_nothing_is_loaded_and_nothing_pinned() {
+    let place = Place::new("off");
+    let agent = place.start("", &["--no-ebpf"]);
+    assert!(agent.scrape().contains_key("node_load1"));
+    for input in KERNEL_INPUTS {
+        let [state, _, reason] = agent.state(input);
+        assert!(state == "unsupported" || state == "off", "{state}: {reason}");
+        assert!(reason.contains("switched off"), "{reason}");
+    }
+    has_no_kernel_objects(&agent);
+    assert!(!place.pins.exists());
+}
+
+/// An agent in a mount namespace of its own, after commands of a shell.
+fn in_namespace(place: &Place, commands: &str) -> Agent {
+    let inner = place.command("", &ARGUMENTS);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &format!("{commands} && exec \"$0\" \"$@\"")]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    place.serve(command)
+}
+
+#[test]
+fn a_missing_bpf_file_system_is_mounted() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("unmounted");
+    let agent = in_namespace(&place, "mount -t tmpfs none /sys/fs/bpf");
+    for input in KERNEL_INPUTS {
+        assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
+    }
+    // In its own namespace; the host's has none of it.
+    assert!(!place.pins.exists());
+    let inside = format!("/proc/{}/root{}", agent.pid(), place.pins.display());
+    pins::assert_whole(Path::new(&inside));
+}
+
+#[test]
+fn a_read_only_bpf_file_system_costs_the_pins_alone() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("readonly");
+    let agent = in_namespace(&place, "mount -t bpf none /sys/fs/bpf && mount -o remount,ro /sys/fs/bpf");
+    for input in KERNEL_INPUTS {
+        let [state, variant, reason] = agent.state(input);
+        assert_eq!([state.as_str(), &variant], ["degraded", "tp_btf"]);
+        assert!(reason.contains("not pinned, so counters restart with the agent"), "{reason}");
+        assert!(reason.contains("Read-only file system"), "{reason}");
+    }
+    assert!(agent.scrape()["pitot_sched_switches_total{reason=\"blocked\"}"] > 0.0);
+}
+
+#[test]
+fn nothing_is_mounted_over_a_folder_that_is_no_place_for_pins() {
+    if !can_run() {
+        return;
+    }
+    let mut place = Place::new("elsewhere");
+    place.pins = place.path().join("pins");
+    let agent = place.start("", &[]);
+    let [state, variant, reason] = agent.state("sched");
+    assert_eq!([state.as_str(), &variant], ["degraded", "tp_btf"]);
+    assert!(reason.contains("not pinned") && reason.contains("mount -t bpf"), "{reason}");
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(&place.path().display().to_string()), "{mounts}");
+    assert!(!place.pins.exists());
+}
+
+/// The entries of a folder but one, as links in another.
+fn mirror(from: &Path, to: &Path, but: &str) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != but {
+            symlink(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("untyped");
+    let sysfs = place.path().join("sys");
+    mirror(Path::new("/sys"), &sysfs, "kernel");
+    mirror(Path::new("/sys/kernel"), &sysfs.join("kernel"), "btf");
+    let agent = place.start("", &["--sysfs", &sysfs.display().to_string()]);
+
+    let [state, variant, reason] = agent.state("sched");
+    assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
+    assert!(reason.contains("run-queue wait"), "{reason}");
+    let [state, variant, reason] = agent.state("syscall");
+    assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
+    assert!(reason.contains("32-bit"), "{reason}");
+    let [state, _, reason] = agent.state("block");
+    assert_eq!(state, "unsupported");
+    assert!(reason.contains("BTF") || reason.contains("btf"), "{reason}");
+
+    let series = agent.scrape();
+    assert!(series["pitot_sched_switches_total{reason=\"blocked\"}"] > 0.0);
+    assert!(!series.contains_key("pitot_sched_wait_seconds_count"));
+}

@@ -1,0 +1,117 @@
+//! The kernel's own numbers.
+
+use std::{collections::HashMap, fs, path::Path};
+
+/// `/proc/stat`: one of its counters.
+pub(crate) fn stat(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap().parse().unwrap()
+}
+
+/// What the kernel says about a task's turns on a CPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Turns {
+    pub(crate) voluntary: u64,
+    pub(crate) involuntary: u64,
+    pub(crate) wait_ns: u64,
+    pub(crate) waits: u64,
+}
+
+impl Turns {
+    /// Those of the calling thread.
+    pub(crate) fn mine() -> Self {
+        Self::of(Path::new("/proc/thread-self")).unwrap()
+    }
+
+    fn of(task: &Path) -> Option<Self> {
+        let status = fs::read_to_string(task.join("status")).ok()?;
+        let field = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value?.trim().parse().ok()
+        };
+        let (wait_ns, waits) = waits(task)?;
+        Some(Self {
+            voluntary: field("voluntary_ctxt_switches")?,
+            involuntary: field("nonvoluntary_ctxt_switches")?,
+            wait_ns,
+            waits,
+        })
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            voluntary: self.voluntary - earlier.voluntary,
+            involuntary: self.involuntary - earlier.involuntary,
+            wait_ns: self.wait_ns - earlier.wait_ns,
+            waits: self.waits - earlier.waits,
+        }
+    }
+}
+
+/// Nanoseconds that a task waited for a CPU, and how often it then got one.
+fn waits(task: &Path) -> Option<(u64, u64)> {
+    let text = fs::read_to_string(task.join("schedstat")).ok()?;
+    let mut fields = text.split_whitespace().skip(1).map(|field| field.parse().ok());
+    Some((fields.next()??, fields.next()??))
+}
+
+/// Whether the kernel keeps these figures.
+pub(crate) fn keeps_waits() -> bool {
+    waits(Path::new("/proc/thread-self")).is_some()
+}
+
+/// The waits of every task of the host, and the number of tasks ever made.
+pub(crate) struct Tasks {
+    pub(crate) made: u64,
+    pub(crate) waits: HashMap<String, (u64, u64)>,
+}
+
+impl Tasks {
+    pub(crate) fn all() -> Self {
+        let mut all = HashMap::new();
+        let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+        for process in folders(Path::new("/proc")) {
+            if process.file_name().to_string_lossy().starts_with(|c: char| c.is_ascii_digit()) {
+                for task in folders(&process.path().join("task")) {
+                    if let Some(waits) = waits(&task.path()) {
+                        all.insert(task.path().display().to_string(), waits);
+                    }
+                }
+            }
+        }
+        Self { made: stat("processes"), waits: all }
+    }
+
+    /// How much the tasks that are in both grew.
+    pub(crate) fn growth_since(&self, earlier: &Self) -> (u64, u64) {
+        let both = self.waits.iter().filter_map(|(task, now)| Some((now, earlier.waits.get(task)?)));
+        both.fold((0, 0), |sum, (now, before)| {
+            (sum.0 + now.0.saturating_sub(before.0), sum.1 + now.1.saturating_sub(before.1))
+        })
+    }
+
+    /// Whether no task came or went in between.
+    pub(crate) fn same_as(&self, earlier: &Self) -> bool {
+        self.made == earlier.made
+            && self.waits.len() == earlier.waits.len()
+            && self.waits.keys().all(|task| earlier.waits.contains_key(task))
+    }
+}
+
+/// `/proc/<pid>/task/<tid>/sched` of the calling thread, where the kernel has it.
+pub(crate) fn my_migrations() -> Option<u64> {
+    let text = fs::read_to_string("/proc/thread-self/sched").ok()?;
+    let line = text.lines().find(|line| line.starts_with("se.nr_migrations"))?;
+    line.rsplit(':').next()?.trim().parse().ok()
+}
+
+/// A disk's line of `/proc/diskstats`: the numbers after its name.
+pub(crate) fn disk(name: &str) -> Vec<u64> {
+    let text = fs::read_to_string("/proc/diskstats").unwrap();
+    let numbers = text.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(2);
+        (fields.next()? == name).then(|| fields.map(|field| field.parse().unwrap()).collect())
+    });
+    numbers.unwrap()
+}

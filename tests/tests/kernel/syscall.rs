@@ -1,0 +1,112 @@
+//! System calls: as many as were made, under their own name, for as long as they took.
+
+use std::{thread, time::Duration};
+
+use crate::{
+    host::can_run,
+    raw,
+    sched::{cpus, pin_to},
+    watched::{Reading, Watched},
+};
+
+const CALLS: u64 = 100_000;
+const SLEEPS: u64 = 50;
+
+fn calls(reading: &Reading, name: &str) -> u64 {
+    reading.count("syscall_calls_total", &[name])
+}
+
+#[test]
+fn calls_are_counted_exactly_on_every_cpu() {
+    if !can_run() {
+        return;
+    }
+    let mut syscall = Watched::open("syscall", &[]);
+    let before = calls(&syscall.read(), "sched_rr_get_interval");
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| (0..CALLS).for_each(|_| raw::call(libc::SYS_sched_rr_get_interval)));
+        }
+    });
+    assert_eq!(calls(&syscall.read(), "sched_rr_get_interval") - before, 3 * CALLS);
+}
+
+/// A counter that is read, raised and written back loses calls if a task is preempted in between.
+#[test]
+fn tasks_that_take_the_cpu_from_each_other_lose_no_call() {
+    if !can_run() {
+        return;
+    }
+    let mut syscall = Watched::open("syscall", &[]);
+    let before = calls(&syscall.read(), "lookup_dcookie");
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                pin_to(cpus()[0]);
+                (0..CALLS).for_each(|_| raw::call(libc::SYS_lookup_dcookie));
+            });
+        }
+    });
+    assert_eq!(calls(&syscall.read(), "lookup_dcookie") - before, 4 * CALLS);
+}
+
+#[test]
+fn latency_covers_every_call_and_all_of_its_time() {
+    if !can_run() {
+        return;
+    }
+    let mut syscall = Watched::open("syscall", &[("latency", true)]);
+    let times = |reading: &Reading, name| reading.histogram("syscall_seconds", &[name]);
+    let before = syscall.read();
+    (0..SLEEPS).for_each(|_| thread::sleep(Duration::from_millis(2)));
+    (0..CALLS).for_each(|_| raw::call(libc::SYS_ioprio_get));
+    let after = syscall.read();
+
+    let (slept, earlier) = (times(&after, "clock_nanosleep"), times(&before, "clock_nanosleep"));
+    assert!(slept.count - earlier.count >= SLEEPS);
+    assert!(slept.sum - earlier.sum >= SLEEPS * 2_000_000, "{} ns", slept.sum - earlier.sum);
+
+    let (short, earlier) = (times(&after, "ioprio_get"), times(&before, "ioprio_get"));
+    assert_eq!(short.count - earlier.count, CALLS);
+    assert_eq!(calls(&after, "ioprio_get") - calls(&before, "ioprio_get"), CALLS);
+    assert_eq!(after.count("syscall_untimed_calls_total", &[]), 0);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod compat {
+    use std::{env, process::Command};
+
+    use super::*;
+    use crate::host::skip;
+
+    /// `getppid` of the 32-bit table; in the 64-bit one it is `semget`.
+    const GETPPID: u32 = 64;
+
+    #[test]
+    #[ignore = "the child of the next test: it dies where the kernel runs no 32-bit calls"]
+    fn make_32_bit_calls() {
+        let parent = std::os::unix::process::parent_id();
+        (0..CALLS).for_each(|_| assert_eq!(raw::call_32_bit(GETPPID), parent));
+    }
+
+    #[test]
+    fn calls_of_32_bit_programs_go_by_no_64_bit_name() {
+        if !can_run() {
+            return;
+        }
+        let mut syscall = Watched::open("syscall", &[]);
+        let before = syscall.read();
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "syscall::compat::make_32_bit_calls", "--ignored"])
+            .output()
+            .unwrap();
+        let after = syscall.read();
+        if !child.status.success() {
+            skip("needs a kernel that runs 32-bit calls (CONFIG_IA32_EMULATION)");
+            return;
+        }
+        assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"), "{child:?}");
+        assert_eq!(calls(&after, "compat") - calls(&before, "compat"), CALLS);
+        assert_eq!(calls(&after, "semget") - calls(&before, "semget"), 0);
+    }
+}

@@ -1,0 +1,95 @@
+//! An input of the library with programs of its own, which live as long as it does.
+
+use std::{path::Path, time::Duration};
+
+use pitot::{
+    accumulator::{Histogram, MemoryAccumulator, OwnedValue},
+    bpf::{Loader, Pinning},
+    input::{CollectContext, INPUTS, Input, OpenContext, OptionSetting, Options},
+    source::Roots,
+};
+
+pub(crate) struct Watched {
+    input: Box<dyn Input>,
+}
+
+/// What an input delivered at one moment.
+pub(crate) struct Reading(MemoryAccumulator);
+
+impl Watched {
+    pub(crate) fn open(name: &str, options: &[(&str, bool)]) -> Self {
+        let def = INPUTS.iter().find(|def| def.name == name).unwrap();
+        let given: Vec<_> =
+            options.iter().map(|(key, value)| ((*key).to_owned(), OptionSetting::Bool(*value))).collect();
+        let mut loader = Loader::new(Path::new("/sys"), Pinning::Ignore);
+        let mut context = OpenContext {
+            roots: &Roots::default(),
+            options: Options::new(def.options, &given),
+            bpf: &mut loader,
+        };
+        let input = (def.open)(&mut context).unwrap();
+        assert_eq!(input.degraded(), None);
+        Self { input }
+    }
+
+    pub(crate) fn read(&mut self) -> Reading {
+        let mut samples = MemoryAccumulator::new();
+        self.input.collect(&CollectContext::new(Duration::from_secs(1)), &mut samples).unwrap();
+        Reading(samples)
+    }
+}
+
+impl Reading {
+    /// A counter; one that has no series yet has counted nothing.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counters of a test are small and whole"
+    )]
+    pub(crate) fn count(&self, name: &str, labels: &[&str]) -> u64 {
+        self.0.number(name, labels).unwrap_or(0.0) as u64
+    }
+
+    /// The sum of a counter over all its series.
+    pub(crate) fn total(&self, name: &str) -> u64 {
+        let labels = |s: &pitot::accumulator::OwnedSample| -> Vec<String> {
+            s.labels.iter().map(|(_, value)| value.clone()).collect()
+        };
+        let series: Vec<_> = self.0.samples().iter().filter(|s| s.name == name).map(labels).collect();
+        assert!(!series.is_empty(), "no {name}");
+        let refs =
+            |labels: &Vec<String>| self.count(name, &labels.iter().map(String::as_str).collect::<Vec<_>>());
+        series.iter().map(refs).sum()
+    }
+
+    /// Count, raw sum and buckets of a histogram; nothing of one that has no series yet.
+    pub(crate) fn histogram(&self, name: &str, labels: &[&str]) -> Distribution {
+        let sample = self.0.samples().iter().find(|s| {
+            s.name == name && s.labels.iter().map(|(_, value)| value.as_str()).eq(labels.iter().copied())
+        });
+        match sample.map(|sample| &sample.value) {
+            None => Distribution::default(),
+            Some(OwnedValue::Histogram(histogram)) => Distribution::of(histogram),
+            Some(OwnedValue::Number(_)) => panic!("{name} is no histogram"),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Distribution {
+    pub(crate) count: u64,
+    /// In raw units: nanoseconds or bytes.
+    pub(crate) sum: u64,
+    slots: Vec<u64>,
+}
+
+impl Distribution {
+    fn of(histogram: &Histogram) -> Self {
+        Self { count: histogram.count(), sum: histogram.sum, slots: histogram.counts.clone() }
+    }
+
+    /// Observations in the bucket of one slot.
+    pub(crate) fn slot(&self, slot: u32) -> u64 {
+        self.slots.get(slot as usize).copied().unwrap_or(0)
+    }
+}
