@@ -13,6 +13,8 @@ use super::{
     table::Table,
 };
 
+/// The agent's objects.
+pub(super) const OBJECTS: [&str; 3] = ["sched", "syscall", "block"];
 /// Runs of one row in a round.
 const RUNS: u32 = 5;
 
@@ -49,9 +51,9 @@ impl State {
             Self::Off => Box::new(()),
             Self::Bare => Box::new(Bare::attach()?),
             Self::BareStats => Box::new((Bare::attach()?, aya::sys::enable_stats(Stats::RunTime)?)),
-            Self::Syscall => Box::new(Agent::start(&plan.pitot, &only_syscall, "")?),
-            Self::Latency => Box::new(Agent::start(&plan.pitot, &only_syscall, latency)?),
-            Self::All => Box::new(Agent::start(&plan.pitot, &[], "")?),
+            Self::Syscall => Box::new(Agent::start(&plan.pitot, &only_syscall, "", &["syscall"])?),
+            Self::Latency => Box::new(Agent::start(&plan.pitot, &only_syscall, latency, &["syscall"])?),
+            Self::All => Box::new(Agent::start(&plan.pitot, &[], "", &OBJECTS)?),
         })
     }
 }
@@ -126,7 +128,10 @@ pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
          every row",
         plan.calls
     ));
-    call.note(format!("first three columns: medians of {} rounds; then what the best rounds say", plan.rounds));
+    call.note(format!(
+        "first three columns: medians of {} rounds; then what the best rounds say",
+        plan.rounds
+    ));
     let mut pipe = table("Cost of a round trip through a pipe", &switches);
     pipe.note(format!(
         "perf bench sched pipe, {} round trips on one CPU: two switches and four system calls each",
@@ -136,7 +141,8 @@ pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
 }
 
 fn table(title: &'static str, runs: &[Vec<f64>]) -> Table {
-    let columns = &["", "us", "x bare", "added ns", "best us", "best x bare", "best added ns", "added x bare"];
+    let columns =
+        &["", "us", "x bare", "added ns", "best us", "best x bare", "best added ns", "added x bare"];
     let mut table = Table::new(title, columns);
     let (off, bare) = (&runs[0], &runs[1]);
     let best = |run: &[f64]| run.iter().copied().fold(f64::INFINITY, f64::min);
