@@ -13,6 +13,8 @@ use super::{
     table::Table,
 };
 
+/// The agent's objects.
+pub(super) const OBJECTS: [&str; 3] = ["sched", "syscall", "block"];
 /// Runs of one row in a round.
 const RUNS: u32 = 5;
 
@@ -49,9 +51,9 @@ impl State {
             Self::Off => Box::new(()),
             Self::Bare => Box::new(Bare::attach()?),
             Self::BareStats => Box::new((Bare::attach()?, aya::sys::enable_stats(Stats::RunTime)?)),
-            Self::Syscall => Box::new(Agent::start(&plan.pitot, &only_syscall, "")?),
-            Self::Latency => Box::new(Agent::start(&plan.pitot, &only_syscall, latency)?),
-            Self::All => Box::new(Agent::start(&plan.pitot, &[], "")?),
+            Self::Syscall => Box::new(Agent::start(&plan.pitot, &only_syscall, "", &["syscall"])?),
+            Self::Latency => Box::new(Agent::start(&plan.pitot, &only_syscall, latency, &["syscall"])?),
+            Self::All => Box::new(Agent::start(&plan.pitot, &[], "", &OBJECTS)?),
         })
     }
 }

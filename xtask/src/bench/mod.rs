@@ -89,7 +89,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         pitot: options.pitot.clone().map_or_else(build_agent, Ok)?,
         root: nix::unistd::geteuid().is_root(),
         rounds: if options.quick { 3 } else { 9 },
-        scrapes: if options.quick { 200 } else { 1_000 },
+        scrapes: if options.quick { 200 } else { 500 },
         calls: if options.quick { 100_000 } else { 500_000 },
         loops: if options.quick { 10_000 } else { 50_000 },
         reads: if options.quick { 1_000 } else { 5_000 },

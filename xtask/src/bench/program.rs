@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 
 use super::{
     Plan,
-    event::{Bare, pipe, system_calls},
+    event::{Bare, OBJECTS, pipe, system_calls},
     interrupted,
     median::median,
     server::Agent,
@@ -23,7 +23,7 @@ use super::{
 };
 
 pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
-    let agent = Agent::start(&plan.pitot, &[], "")?;
+    let agent = Agent::start(&plan.pitot, &[], "", &OBJECTS)?;
     let bare = Bare::attach()?;
     let file = file(plan)?;
     let mut rounds: BTreeMap<String, Vec<(u64, f64)>> = BTreeMap::new();

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{
     Plan,
+    event::OBJECTS,
     http::{Scraper, series},
     interrupted,
     median::{median, times},
@@ -111,7 +112,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Table> {
     );
     let mut host = host?;
     host.first_page()?;
-    let full = if plan.root { Some(Agent::start(&plan.pitot, &[], "")?) } else { None };
+    let full = if plan.root { Some(Agent::start(&plan.pitot, &[], "", &OBJECTS)?) } else { None };
     let other = node_exporter()?;
     let mut reader = Reader::new(&open_files(host.pid())?);
 

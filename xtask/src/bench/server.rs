@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{http::Scraper, interrupted};
 use crate::shell::line;
@@ -84,11 +84,21 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent with kernel programs.
-    pub(super) fn start(pitot: &Path, arguments: &[&str], input_tables: &str) -> Result<Self> {
+    /// Starts the agent with kernel programs; fails unless these objects are attached.
+    pub(super) fn start(
+        pitot: &Path,
+        arguments: &[&str],
+        input_tables: &str,
+        objects: &[&str],
+    ) -> Result<Self> {
         let pins = Pins::new(pitot, input_tables)?;
         let mut agent = Self { server: pins.serve(arguments)?, pins };
         agent.server.first_page()?;
+        let folders = agent.pins.objects()?;
+        for object in objects {
+            let attached = folders.iter().any(|folder| folder.starts_with(&format!("{object}-")));
+            ensure!(attached, "{object} does not run here: `pitot inputs` says why");
+        }
         Ok(agent)
     }
 }
@@ -106,6 +116,12 @@ impl Pins {
         let config = tempfile::Builder::new().prefix("pitot-bench-").suffix(".toml").tempfile()?;
         fs::write(&config, format!("[ebpf]\npin = \"{}\"\n{input_tables}", folder.display()))?;
         Ok(Self { pitot: pitot.to_owned(), folder, config })
+    }
+
+    /// The names of the folders, one for each object that runs: `sched-1f..`.
+    fn objects(&self) -> Result<Vec<String>> {
+        let folders = fs::read_dir(&self.folder).context("nothing is pinned")?;
+        Ok(folders.flatten().map(|folder| folder.file_name().to_string_lossy().into_owned()).collect())
     }
 
     /// Starts an agent that uses them.
