@@ -5,9 +5,9 @@ use std::{error::Error, fs, io::Write, os::unix::fs::FileTypeExt, time::Duration
 
 use pitot::{
     accumulator::{Accumulator, MemoryAccumulator},
-    catalogue::{InputDef, Label, Metric, Source},
+    catalogue::{Label, Metric, Source},
     config::InputConfig,
-    input::{CollectContext, Input, InputError},
+    input::{CollectContext, Input, InputDef, InputError},
     output::{Encoder, Format},
     pipeline::{InputPipeline, Pipeline},
 };

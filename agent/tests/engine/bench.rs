@@ -8,10 +8,10 @@ use std::{
 
 use pitot::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, Source},
+    catalogue::{Metric, Source},
     config::InputConfig,
     engine::{Engine, Report},
-    input::{CollectContext, Input, InputError, Unsupported},
+    input::{CollectContext, Input, InputDef, InputError, Unsupported},
     output::{Format, Page, Want},
     pipeline::{InputPipeline, Pipeline},
 };

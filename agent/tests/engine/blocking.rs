@@ -7,10 +7,9 @@ use std::{
 };
 
 use pitot::{
-    catalogue::InputDef,
     config::InputConfig,
     engine::keep_schedules,
-    input::{CollectContext, InputError},
+    input::{CollectContext, InputDef, InputError},
     output::Want,
     pipeline::{InputPipeline, Pipeline},
 };
