@@ -99,7 +99,8 @@ impl Engine {
         }
         // The worker holds itself to the budget; the rest is for encoding on a busy machine. A scraper that
         // says how long it waits gets its refusal before it has gone.
-        let patience = want.timeout.unwrap_or(Duration::MAX).min(self.shared.budget * 4);
+        let patience = self.shared.budget * 4;
+        let patience = want.timeout.map_or(patience, |timeout| timeout.mul_f64(0.9).min(patience));
         let (reply, mut answer) = oneshot::channel();
         self.shared.desk().waiters.push(Waiter { want, reply });
         self.shared.bell.notify_one();

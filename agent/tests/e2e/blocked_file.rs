@@ -11,6 +11,7 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 
 use crate::{
     agent::{Agent, workspace},
+    client::get,
     exposition::Exposition,
 };
 
@@ -57,4 +58,21 @@ fn a_file_that_blocks_costs_its_input_and_one_thread_and_neither_scrapes_nor_sta
     let (status, took) = agent.terminate();
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn a_scraper_that_waits_for_less_than_the_budget_is_refused_before_it_has_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    tree(folder.path(), "vmstat");
+    let config = "[scrape]\nbudget = \"20s\"\n[input.vmstat]\ndeadline = \"20s\"\n";
+    let mut agent = Agent::start(config, &["--procfs", folder.path().to_str().unwrap()]);
+    let start = Instant::now();
+    let header = ("X-Prometheus-Scrape-Timeout-Seconds", "2");
+    // Giving up what is slow for its sake would take series away from those who wait for them.
+    let refused = get(agent.address, "/metrics", &[header]).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    // Neither does the end wait for what was promised to others.
+    let (status, took) = agent.terminate();
+    assert!(status.success() && took < Duration::from_secs(1), "{status} {took:?}");
 }
