@@ -65,6 +65,8 @@ struct Round {
     all: bool,
     /// Scrapers that it was laid out for.
     waiters: usize,
+    /// Schedules that it was laid out for.
+    ticked: usize,
     started: Option<Instant>,
     /// What is still to be collected, last one first.
     list: Vec<(usize, Option<SystemTime>)>,

@@ -115,7 +115,8 @@ impl Worker {
             // Who comes during a round that leaves inputs out would be shown what they left earlier.
             let served = if desk.round.all { desk.waiters.len() } else { desk.round.waiters };
             self.waiters.extend(desk.waiters.drain(..served));
-            for ticked in desk.ticked.drain(..) {
+            let taken = desk.round.ticked;
+            for ticked in desk.ticked.drain(..taken) {
                 // A scheduler that has gone does not wait.
                 let _gone = ticked.send(());
             }
@@ -151,7 +152,7 @@ fn lay_out(desk: &mut MutexGuard<'_, Desk>, cells: &[Cell]) {
     }
     desk.round.list.extend(desk.due.drain(..).map(|(index, tick)| (index, Some(tick))));
     desk.round.running = true;
-    (desk.round.all, desk.round.waiters) = (all, desk.waiters.len());
+    (desk.round.all, desk.round.waiters, desk.round.ticked) = (all, desk.waiters.len(), desk.ticked.len());
     desk.round.started = Some(Instant::now());
 }
 

@@ -98,7 +98,7 @@ impl Input for Pressure {
                 Ok(content) => content,
                 Err(error) if error.is_missing() => {
                     resource.absent = true;
-                    missing = Some(error);
+                    missing.get_or_insert(error);
                     continue;
                 }
                 Err(error) if is_switched_off(&error) => {
