@@ -64,7 +64,12 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let mut desk = shared.desk();
         loop {
-            if desk.stop || desk.generation != self.generation {
+            if desk.generation != self.generation {
+                return false;
+            }
+            if desk.stop {
+                desk.ended = true;
+                shared.ended.notify_all();
                 return false;
             }
             // A round in progress is what a worker left that was given up.
