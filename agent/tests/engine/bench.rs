@@ -105,7 +105,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        self.engine.stop(std::time::Duration::ZERO);
+        self.engine.stop(Duration::ZERO);
     }
 }
 
