@@ -5,8 +5,8 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
-    catalogue::docs,
     config::{Config, load, suggest},
+    docs,
     source::Roots,
 };
 

@@ -36,6 +36,7 @@ pub mod output;
 pub mod engine;
 pub mod telemetry;
 pub mod config;
+pub mod docs;
 pub mod privilege;
 pub mod cli;
 pub mod server;

@@ -1,9 +1,5 @@
 //! The pitot agent.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the command line is the only place that prints"
-)]
+#![expect(clippy::print_stderr, reason = "the command line is the only place that prints")]
 
 use std::{
     io::{IsTerminal, Write},
@@ -87,13 +83,16 @@ fn once(config: &Config, format: cli::Format) -> Result<ExitCode, String> {
 fn check(config: &Config) -> Result<ExitCode, String> {
     let opened = server::open(config, Pinning::Ignore);
     let (_, reports) = runtime()?.block_on(server::once(config, opened, Format::Text))?;
-    print!("{}", server::table(&reports));
     let failed = reports.iter().filter(|report| report.state.word() == "failed").count();
+    let mut said = server::table(&reports);
+    if failed == 0 {
+        said += "the configuration is valid\n";
+    }
+    let printed = print(said.as_bytes());
     if failed > 0 {
         return Err(format!("the configuration is valid, but {failed} inputs fail"));
     }
-    println!("the configuration is valid");
-    Ok(ExitCode::SUCCESS)
+    Ok(printed)
 }
 
 fn inputs(config: &Config, json: bool) -> Result<ExitCode, String> {
@@ -101,22 +100,20 @@ fn inputs(config: &Config, json: bool) -> Result<ExitCode, String> {
     let (_, reports) = runtime()?.block_on(server::once(config, opened, Format::Text))?;
     if json {
         let text = serde_json::to_string_pretty(&reports).map_err(|error| error.to_string())?;
-        println!("{text}");
+        Ok(print((text + "\n").as_bytes()))
     } else {
-        print!("{}", server::table(&reports));
+        Ok(print(server::table(&reports).as_bytes()))
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn clean(config: &Config) -> Result<ExitCode, String> {
     let removed = bpf::clean(&config.pin)?;
-    if removed.is_empty() {
-        println!("nothing is pinned below {}", config.pin.display());
-    }
-    for name in removed {
-        println!("removed {name}");
-    }
-    Ok(ExitCode::SUCCESS)
+    let said = if removed.is_empty() {
+        format!("nothing is pinned below {}\n", config.pin.display())
+    } else {
+        removed.iter().fold(String::new(), |said, name| said + "removed " + name + "\n")
+    };
+    Ok(print(said.as_bytes()))
 }
 
 /// Prints bytes; a reader that has gone (`| head`) is no error.

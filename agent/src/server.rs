@@ -29,6 +29,8 @@ const PROGRAM_FIGURES: Duration = Duration::from_secs(10);
 const UNHURRIED: Duration = Duration::from_secs(5);
 /// What connections get to end after a signal.
 const FAREWELL: Duration = Duration::from_millis(700);
+/// What a collection in progress gets to end after that.
+const LAST_COLLECTION: Duration = Duration::from_millis(100);
 
 /// Inputs that are open, and what keeps their kernel programs.
 pub struct Opened {
@@ -68,7 +70,7 @@ pub async fn once(config: &Config, opened: Opened, format: Format) -> Result<(Pa
     let want = Want { format, gzip: false, timeout: None, names: Vec::new() };
     let page = engine.scrape(want).await.map_err(|refused| refused.to_string())?;
     let reports = engine.reports();
-    engine.stop();
+    engine.stop(FAREWELL);
     Ok((page, reports))
 }
 
@@ -129,7 +131,7 @@ pub async fn run(config: Config, opened: Opened, listeners: Vec<TcpListener>) ->
     // Nobody listens when the last connection has just ended.
     let _nobody = stop.send(true);
     let _slow = tokio::time::timeout(FAREWELL, doors.join_all()).await;
-    engine.stop();
+    engine.stop(LAST_COLLECTION);
     Ok(())
 }
 

@@ -1,42 +1,19 @@
 //! A mount that hangs in the kernel costs its own series and one thread, and comes back.
 
+mod hung;
+
 use std::{
-    error::Error,
-    fs::{self, File, OpenOptions},
-    os::fd::AsRawFd,
-    path::{Path, PathBuf},
+    fs,
+    path::Path,
     time::{Duration, Instant},
 };
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use pitot::{
     accumulator::MemoryAccumulator,
     input::{CollectContext, Input, filesystem::Filesystem},
 };
 
-/// A FUSE mount whose server never says a word.
-struct Hung {
-    server: Option<File>,
-    point: PathBuf,
-}
-
-impl Hung {
-    fn mount(point: &Path) -> Result<Self, Box<dyn Error>> {
-        fs::create_dir_all(point)?;
-        let server = OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
-        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
-        mount(Some("hung"), point, Some("fuse"), MsFlags::empty(), Some(options.as_str()))?;
-        Ok(Self { server: Some(server), point: point.to_owned() })
-    }
-}
-
-impl Drop for Hung {
-    fn drop(&mut self) {
-        // Without its server the mount answers, with an error.
-        self.server = None;
-        let _ = umount2(&self.point, MntFlags::MNT_DETACH);
-    }
-}
+use self::hung::Hung;
 
 /// Threads of this process that ask mounts.
 fn threads() -> usize {
@@ -87,7 +64,7 @@ fn hung_mounts_cost_their_own_series_and_come_back() {
     // The server ends: the call returns with an error of its own, and the thread with it.
     let start = Instant::now();
     let mut hung = hung;
-    hung.server = None;
+    hung.end_server();
     let gone = "transport endpoint is not connected";
     loop {
         let (acc, _) = collect(&mut input);

@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, fmt::Write, fs, path::PathBuf};
 
 use pitot::{
     bpf::object::OBJECTS,
-    catalogue::{BpfDef, Entries, InputDef, Source},
+    catalogue::{BpfDef, Entries, Source},
     input::INPUTS,
+    input::InputDef,
 };
 use pitot_common::{block, sched, syscall};
 use xtask::{elf, sources};

@@ -12,10 +12,7 @@ use aya::{
 };
 
 use super::{Program, Settings, btf::Btf, entries, pin::Pins};
-use crate::{
-    catalogue::{BpfDef, Hook, ProgramKind, Variant},
-    input::Unsupported,
-};
+use crate::catalogue::{BpfDef, Hook, ProgramKind, Unsupported, Variant};
 
 pub(super) struct Context<'a> {
     pub(super) def: &'static BpfDef,

@@ -18,10 +18,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::program::Program;
 use self::{btf::Btf, map::View, pin::Pins};
-use crate::{
-    catalogue::{BpfDef, Entries, ProgramKind},
-    input::Unsupported,
-};
+use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
 
 /// What becomes of pins.
 #[derive(Clone, Debug)]
@@ -147,15 +144,20 @@ impl Loader {
         let folder = folder_name(def, bytes, &settings, cpus);
         let context =
             attach::Context { def, bytes, settings: &settings, cpus, typed: &typed, btf: btf.as_ref().ok() };
-        let adopt = |path: PathBuf| context.adopt(&path).ok();
+        let adopt = |path: PathBuf| {
+            let adopted = context.adopt(&path);
+            if let Err(error) = &adopted
+                && path.exists()
+            {
+                tracing::warn!(path = %path.display(), %error, "cannot adopt what is pinned");
+            }
+            adopted.ok()
+        };
         let mut shared = false;
         let running = match &self.pinning {
             Pinning::Ignore => context.load(None)?,
             Pinning::Look(root) => match adopt(root.join(&folder)) {
-                Some(adopted) => {
-                    shared = true;
-                    adopted
-                }
+                Some(adopted) => adopted,
                 None => context.load(None)?,
             },
             Pinning::Own(root) => match self.pins.get_or_insert_with(|| Pins::open(root)) {

@@ -10,7 +10,7 @@ use super::{
     suggest::{self, listed},
     value::Value,
 };
-use crate::catalogue::InputDef;
+use crate::input::InputDef;
 
 /// More names than this are not put into a message.
 const LISTED: usize = 8;

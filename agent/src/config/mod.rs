@@ -9,7 +9,7 @@ mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{catalogue::InputDef, input::OptionSetting, source::Roots};
+use crate::{input::InputDef, input::OptionSetting, source::Roots};
 
 #[cfg(test)]
 pub(crate) use self::check::is_label_name;

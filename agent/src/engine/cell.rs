@@ -147,7 +147,10 @@ impl Cell {
 
     /// A consistent snapshot.
     pub(super) fn view(&self) -> Report {
-        let debug = self.pipeline().map_or(serde_json::Value::Null, |pipeline| pipeline.debug_info());
+        // Whoever asks must not wait for a collection: it may be about to hang, and it is the thread that
+        // asks which would have to notice.
+        let debug =
+            self.pipeline.try_lock().map_or(serde_json::Value::Null, |pipeline| pipeline.debug_info());
         let figures = self.figures();
         Report {
             input: self.key.clone(),

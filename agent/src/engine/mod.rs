@@ -36,6 +36,8 @@ struct Shared {
     budget: Duration,
     desk: Mutex<Desk>,
     bell: Condvar,
+    /// Rung when the worker has ended.
+    ended: Condvar,
 }
 
 /// What is to be done and who does it. Locked for moments only.
@@ -44,6 +46,8 @@ struct Desk {
     /// Only the worker of this generation works; others have been given up.
     generation: u64,
     stop: bool,
+    /// The worker has ended because of that.
+    ended: bool,
     waiters: Vec<Waiter>,
     /// Scheduled pipelines that are due, with their tick.
     due: Vec<(usize, SystemTime)>,
@@ -65,6 +69,8 @@ struct Round {
     all: bool,
     /// Scrapers that it was laid out for.
     waiters: usize,
+    /// Schedules that it was laid out for.
+    ticked: usize,
     started: Option<Instant>,
     /// What is still to be collected, last one first.
     list: Vec<(usize, Option<SystemTime>)>,
@@ -85,6 +91,7 @@ impl Engine {
             budget,
             desk: Mutex::new(Desk::default()),
             bell: Condvar::new(),
+            ended: Condvar::new(),
         });
         worker::spawn(Arc::clone(&shared), 0)?;
         Ok(Self { shared })
@@ -99,7 +106,8 @@ impl Engine {
         }
         // The worker holds itself to the budget; the rest is for encoding on a busy machine. A scraper that
         // says how long it waits gets its refusal before it has gone.
-        let patience = want.timeout.unwrap_or(Duration::MAX).min(self.shared.budget * 4);
+        let patience = self.shared.budget * 4;
+        let patience = want.timeout.map_or(patience, |timeout| timeout.mul_f64(0.9).min(patience));
         let (reply, mut answer) = oneshot::channel();
         self.shared.desk().waiters.push(Waiter { want, reply });
         self.shared.bell.notify_one();
@@ -146,10 +154,18 @@ impl Engine {
         }
     }
 
-    /// Ends the worker once it is idle. A thread that is stuck ends with the process.
-    pub fn stop(&self) {
-        self.shared.desk().stop = true;
+    /// Ends the worker after what it is doing, and waits for that; false when it took longer. A thread that
+    /// is stuck ends with the process.
+    pub fn stop(&self, within: Duration) -> bool {
+        let mut desk = self.shared.desk();
+        desk.stop = true;
         self.shared.bell.notify_all();
+        let (desk, _) = self
+            .shared
+            .ended
+            .wait_timeout_while(desk, within, |desk| !desk.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        desk.ended
     }
 }
 

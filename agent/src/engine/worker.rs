@@ -64,7 +64,12 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let mut desk = shared.desk();
         loop {
-            if desk.stop || desk.generation != self.generation {
+            if desk.generation != self.generation {
+                return false;
+            }
+            if desk.stop {
+                desk.ended = true;
+                shared.ended.notify_all();
                 return false;
             }
             // A round in progress is what a worker left that was given up.
@@ -96,7 +101,15 @@ impl Worker {
             desk.round.current = Some((index, cx.started));
             desk.round.cancelled = Some(Arc::clone(&self.cancelled));
             drop(desk);
-            cell.collect(&cx, || self.shared.desk().generation != self.generation);
+            cell.collect(&cx, || {
+                let mut desk = self.shared.desk();
+                // In one step, so that nobody gives this worker up for a pipeline that it has just left.
+                let abandoned = desk.generation != self.generation;
+                if !abandoned {
+                    desk.round.current = None;
+                }
+                abandoned
+            });
         }
     }
 
@@ -107,7 +120,8 @@ impl Worker {
             // Who comes during a round that leaves inputs out would be shown what they left earlier.
             let served = if desk.round.all { desk.waiters.len() } else { desk.round.waiters };
             self.waiters.extend(desk.waiters.drain(..served));
-            for ticked in desk.ticked.drain(..) {
+            let taken = desk.round.ticked;
+            for ticked in desk.ticked.drain(..taken) {
                 // A scheduler that has gone does not wait.
                 let _gone = ticked.send(());
             }
@@ -143,7 +157,7 @@ fn lay_out(desk: &mut MutexGuard<'_, Desk>, cells: &[Cell]) {
     }
     desk.round.list.extend(desk.due.drain(..).map(|(index, tick)| (index, Some(tick))));
     desk.round.running = true;
-    (desk.round.all, desk.round.waiters) = (all, desk.waiters.len());
+    (desk.round.all, desk.round.waiters, desk.round.ticked) = (all, desk.waiters.len(), desk.ticked.len());
     desk.round.started = Some(Instant::now());
 }
 

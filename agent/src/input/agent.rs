@@ -7,10 +7,10 @@
 use metrics::gauge;
 use nix::sys::resource::{UsageWho, getrusage};
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Label, Metric, Since, Source, Unit},
+    catalogue::{Label, Metric, Since, Source, Unit},
     source::{File, parse},
     telemetry::{self, Figures},
 };

@@ -10,13 +10,13 @@ use pitot_common::{
     histogram::{SIZE_SLOTS, Scale, TIME_SLOTS, words},
 };
 
-use super::{CollectContext, Input, InputError, Unsupported};
+use super::{CollectContext, Input, InputDef, InputError, Unsupported};
 use crate::{
     accumulator::{Accumulator, Histogram},
     bpf::{Opened, map::View},
     catalogue::{
-        BpfDef, Buckets, Entries, Field, Hook, InputDef, Label, MapDef, Metric, ProgramKind, Since, Source,
-        Unit, Variant,
+        BpfDef, Buckets, Entries, Field, Hook, Label, MapDef, Metric, ProgramKind, Since, Source, Unit,
+        Variant,
     },
 };
 

@@ -1,9 +1,9 @@
 //! Connection tracking: entries, their limit, and what became of lookups and insertions.
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, Source},
+    catalogue::{Metric, Source},
     source::{Content, File, NumberFile, Roots, SourceError, parse},
 };
 

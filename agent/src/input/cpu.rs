@@ -4,10 +4,10 @@ mod info;
 mod topology;
 
 use self::topology::Topology;
-use super::{CollectContext, Input, InputError, Options, Pattern};
+use super::{CollectContext, Input, InputDef, InputError, Options, Pattern};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Label, Metric, OptionDef, OptionValue, Source, Unit},
+    catalogue::{Label, Metric, OptionDef, OptionValue, Source, Unit},
     source::{File, Roots, parse},
 };
 

@@ -5,10 +5,10 @@ mod about;
 use std::time::{Duration, Instant};
 
 use self::about::About;
-use super::{CollectContext, Input, InputError, Options, Pattern};
+use super::{CollectContext, Input, InputDef, InputError, Options, Pattern};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Label, Metric, OptionDef, OptionValue, Source, Unit},
+    catalogue::{Label, Metric, OptionDef, OptionValue, Source, Unit},
     source::{File, Roots, parse},
 };
 

@@ -1,9 +1,9 @@
 //! Entropy of the kernel's random number generator.
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, Source},
+    catalogue::{Metric, Source},
     source::{NumberFile, Roots},
 };
 

@@ -1,9 +1,9 @@
 //! Open files: how many the kernel holds and how many it may.
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, Source},
+    catalogue::{Metric, Source},
     source::{File, Roots, parse},
 };
 

@@ -14,10 +14,10 @@ use std::{
 };
 
 use self::prober::{Answer, Prober, STUCK, Stat, TIMED_OUT, Target, ask};
-use super::{CollectContext, Input, InputError, Pattern};
+use super::{CollectContext, Input, InputDef, InputError, Pattern};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Label, Metric, OptionDef, OptionValue, Source, Unit},
+    catalogue::{Label, Metric, OptionDef, OptionValue, Source, Unit},
     source::{Content, File, Roots, SourceError},
 };
 

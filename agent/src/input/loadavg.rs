@@ -1,9 +1,9 @@
 //! Load averages: how many tasks ran, waited to run or slept uninterruptibly.
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, Source},
+    catalogue::{Metric, Source},
     source::{File, Roots, parse},
 };
 

@@ -1,9 +1,9 @@
 //! Memory: how much there is and what it is used for, under the names that `/proc/meminfo` gives.
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, Source, Unit},
+    catalogue::{Metric, Source, Unit},
     source::{File, Roots, parse},
 };
 

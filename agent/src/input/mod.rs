@@ -32,10 +32,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+pub use crate::catalogue::Unsupported;
 use crate::{
     accumulator::Accumulator,
     bpf,
-    catalogue::{InputDef, OptionDef, OptionValue},
+    catalogue::{Metric, OptionDef, OptionValue, Source},
     source::{Roots, SourceError},
 };
 
@@ -62,6 +63,32 @@ pub static INPUTS: &[&InputDef] = &[
     &block::DEF,
     &agent::DEF,
 ];
+
+/// The input of that name.
+pub fn find(name: &str) -> Option<&'static InputDef> {
+    INPUTS.iter().find(|def| def.name == name).copied()
+}
+
+/// An input: what it measures, what it needs and what it costs.
+#[derive(Debug)]
+pub struct InputDef {
+    /// Name in the configuration, on the command line and in `input` labels.
+    pub name: &'static str,
+    /// One sentence for people.
+    pub about: &'static str,
+    /// Prefix of its metric names unless the configuration says otherwise.
+    pub prefix: &'static str,
+    /// Where the numbers come from.
+    pub source: Source,
+    /// What running it costs, and how that grows.
+    pub cost: &'static str,
+    /// Every metric it may deliver.
+    pub metrics: &'static [&'static Metric],
+    /// Settings of its own.
+    pub options: &'static [OptionDef],
+    /// Builds it. Cheap, and never fails for a missing file: that is found out when it is collected.
+    pub open: fn(&mut OpenContext<'_>) -> Result<Box<dyn Input>, Unsupported>,
+}
 
 /// Something that can be measured again and again.
 ///
@@ -148,11 +175,6 @@ pub enum InputError {
     #[error("{0}")]
     Other(String),
 }
-
-/// What is missing on this host, in words that name it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unsupported(pub String);
 
 impl InputError {
     /// A missing file means that the host lacks the feature; any other failure is an error.

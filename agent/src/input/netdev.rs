@@ -2,10 +2,10 @@
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
 
-use super::{CollectContext, Input, InputError, Pattern};
+use super::{CollectContext, Input, InputDef, InputError, Pattern};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Label, Metric, OptionDef, OptionValue, Source, Unit},
+    catalogue::{Label, Metric, OptionDef, OptionValue, Source, Unit},
     source::{Content, File, Roots, parse},
 };
 

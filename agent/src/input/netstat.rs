@@ -1,9 +1,9 @@
 //! Counters of the IP protocols: the kernel's own SNMP tables.
 
-use super::{CollectContext, Input, InputError, Pattern};
+use super::{CollectContext, Input, InputDef, InputError, Pattern};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, OptionDef, OptionValue, Source},
+    catalogue::{Metric, OptionDef, OptionValue, Source},
     source::{Content, File, OptionalFile, Roots, SourceError, parse},
 };
 

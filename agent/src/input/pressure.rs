@@ -1,9 +1,9 @@
 //! Pressure stall information: for how long tasks had to wait for a resource.
 
-use super::{CollectContext, Input, InputError, Unsupported};
+use super::{CollectContext, Input, InputDef, InputError, Unsupported};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, Source, Unit},
+    catalogue::{Metric, Source, Unit},
     source::{Content, File, Roots, SourceError, parse},
 };
 
@@ -98,7 +98,7 @@ impl Input for Pressure {
                 Ok(content) => content,
                 Err(error) if error.is_missing() => {
                     resource.absent = true;
-                    missing = Some(error);
+                    missing.get_or_insert(error);
                     continue;
                 }
                 Err(error) if is_switched_off(&error) => {

@@ -8,13 +8,13 @@ use pitot_common::{
     sched::{BANK_WORDS, MIGRATIONS, SWITCHES, Switch, WAIT},
 };
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::{Accumulator, Histogram},
     bpf::{Opened, map::View},
     catalogue::{
-        BpfDef, Buckets, Entries, Field, Hook, InputDef, Label, MapDef, Metric, ProgramKind, Since, Source,
-        Unit, Variant,
+        BpfDef, Buckets, Entries, Field, Hook, Label, MapDef, Metric, ProgramKind, Since, Source, Unit,
+        Variant,
     },
 };
 

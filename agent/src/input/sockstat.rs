@@ -2,10 +2,10 @@
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::{CollectContext, Input, InputError, Unsupported};
+use super::{CollectContext, Input, InputDef, InputError, Unsupported};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, Source, Unit},
+    catalogue::{Metric, Source, Unit},
     source::{Content, OptionalFile, Roots, SourceError, parse},
 };
 

@@ -1,10 +1,10 @@
 //! Interrupts, context switches, forks and the time of boot, from the lines of `/proc/stat` that are not
 //! about single CPUs.
 
-use super::{CollectContext, Input, InputError, Options};
+use super::{CollectContext, Input, InputDef, InputError, Options};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Label, Metric, OptionDef, OptionValue, Source, Unit},
+    catalogue::{Label, Metric, OptionDef, OptionValue, Source, Unit},
     source::{File, Roots, parse},
 };
 

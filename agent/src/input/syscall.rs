@@ -6,13 +6,13 @@ use pitot_common::{
 };
 use syscalls::Sysno;
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::{Accumulator, Histogram},
     bpf::{Opened, map::View},
     catalogue::{
-        BpfDef, Buckets, Entries, Field, Hook, InputDef, Label, MapDef, Metric, OptionDef, OptionValue,
-        ProgramKind, Since, Source, Unit, Variant,
+        BpfDef, Buckets, Entries, Field, Hook, Label, MapDef, Metric, OptionDef, OptionValue, ProgramKind,
+        Since, Source, Unit, Variant,
     },
 };
 

@@ -7,10 +7,10 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Label, Metric, Source, Unit},
+    catalogue::{Label, Metric, Source, Unit},
     source::{File, Roots, numbered, parse},
 };
 

@@ -4,10 +4,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::utsname::uname;
 
-use super::{CollectContext, Input, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Label, Metric, Source},
+    catalogue::{Label, Metric, Source},
 };
 
 /// Definition.

@@ -1,9 +1,9 @@
 //! Events of the memory management, under the names that `/proc/vmstat` gives.
 
-use super::{CollectContext, Input, InputError, Options, Pattern};
+use super::{CollectContext, Input, InputDef, InputError, Options, Pattern};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Metric, OptionDef, OptionValue, Source},
+    catalogue::{Metric, OptionDef, OptionValue, Source},
     source::{File, Roots, parse},
 };
 

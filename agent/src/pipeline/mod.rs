@@ -16,7 +16,7 @@ pub use self::{
     naming::Rules,
     schedule::Schedule,
     state::State,
-    task::{Aggregate, CollectConfig, CollectTask, ExecuteRule, Select, SqlTask, SubTask, Target},
+    task::{Aggregate, CollectConfig, CollectTask, ExecuteRule, Select, SqlTask, SubTask, Target, TaskError},
 };
 use crate::{
     accumulator::{Frame, Limits, SeriesStore},
@@ -104,6 +104,11 @@ impl InputPipeline {
             Ok(input) => Self::new(config, input),
             Err(state) => Self { input: None, state, ..Self::empty(config) },
         }
+    }
+
+    /// Builds the pipeline of a task, or says what is wrong with it.
+    pub fn of_task(task: &SubTask, roots: &Roots, bpf: &mut Loader) -> Result<Self, TaskError> {
+        Ok(Self::open(&task.input_config()?, roots, bpf))
     }
 
     /// A pipeline around an input.
@@ -229,7 +234,8 @@ mod tests {
     use super::*;
     use crate::{
         accumulator::Accumulator,
-        catalogue::{InputDef, Metric, Source},
+        catalogue::{Metric, Source},
+        input::InputDef,
         input::Unsupported,
     };
 

@@ -4,6 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    catalogue::OptionValue,
+    config::InputConfig,
+    input::{OptionSetting, find},
+};
+
 /// A collection that someone wants: what, of which target, how often.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -151,6 +157,78 @@ pub struct SubTask {
     pub sql: Option<SqlTask>,
 }
 
+/// Why a task cannot be run. Nothing in a task is ignored: what is not acted on is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// There is no such input.
+    #[error("task {key}: there is no input `{input}`")]
+    NoInput {
+        /// The task.
+        key: String,
+        /// The name it gives.
+        input: String,
+    },
+    /// The input has no such setting, or it has another type.
+    #[error("task {key}: input `{input}` has no setting `{option}` with that value")]
+    Option {
+        /// The task.
+        key: String,
+        /// Its input.
+        input: String,
+        /// The setting.
+        option: String,
+    },
+    /// The task asks for something that cannot be done yet.
+    #[error("task {key}: {what} cannot be run yet")]
+    Unsupported {
+        /// The task.
+        key: String,
+        /// What that is.
+        what: &'static str,
+    },
+}
+
+impl SubTask {
+    /// How the task's input is to be run.
+    pub fn input_config(&self) -> Result<InputConfig, TaskError> {
+        let task = &self.task;
+        let key = || task.key.clone();
+        let unsupported = |what| TaskError::Unsupported { key: key(), what };
+        if self.sql.is_some() {
+            return Err(unsupported("a query"));
+        }
+        if !matches!(task.target, Target::Localhost | Target::None) {
+            return Err(unsupported("a target other than this host"));
+        }
+        if !task.config.ref_metas.is_empty() {
+            return Err(unsupported("a label from the target's metadata"));
+        }
+        let input = || task.config.input.clone();
+        let def =
+            find(&task.config.input).ok_or_else(|| TaskError::NoInput { key: key(), input: input() })?;
+        let mut config = InputConfig::new(def);
+        if let Some(schedule) = task.config.execute_rule.schedule() {
+            config.interval = Some(schedule.interval);
+            config.offset = schedule.offset;
+            config.deadline = config.deadline.min(schedule.interval);
+        }
+        for (name, value) in &task.config.options {
+            let known = def.options.iter().find(|option| option.key == name);
+            let setting = match (known.map(|option| option.default), value) {
+                (Some(OptionValue::Bool(_)), serde_json::Value::Bool(on)) => OptionSetting::Bool(*on),
+                (Some(OptionValue::Regex(_)), serde_json::Value::String(text))
+                    if regex_lite::Regex::new(text).is_ok() =>
+                {
+                    OptionSetting::Regex(text.clone())
+                }
+                _ => return Err(TaskError::Option { key: key(), input: input(), option: name.clone() }),
+            };
+            config.options.push((name.clone(), setting));
+        }
+        Ok(config)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,5 +242,31 @@ mod tests {
         assert_eq!(task.target, Target::Localhost);
         assert!(serde_json::from_str::<CollectTask>(&text.replace("offset", "ofset")).is_err());
         assert!(serde_json::from_str::<CollectTask>(&text.replace("5000", "\"5s\"")).is_err());
+    }
+
+    fn sub_task(config: &str, rest: &str) -> Result<InputConfig, TaskError> {
+        let text = format!(r#"{{"task":{{"key":"k","config":{config}{rest}}}}}"#);
+        serde_json::from_str::<SubTask>(&text).unwrap().input_config()
+    }
+
+    #[test]
+    fn a_task_becomes_the_configuration_of_its_input() {
+        let config = sub_task(r#"{"input":"cpu","options":{"info":true}}"#, "").unwrap();
+        assert_eq!((config.def.name, config.interval), ("cpu", None));
+        assert_eq!(config.options, [("info".to_owned(), OptionSetting::Bool(true))]);
+    }
+
+    #[test]
+    fn what_is_not_acted_on_is_refused() {
+        let said = |config: &str, rest: &str| sub_task(config, rest).unwrap_err().to_string();
+        assert_eq!(said(r#"{"input":"cpuu"}"#, ""), "task k: there is no input `cpuu`");
+        assert_eq!(
+            said(r#"{"input":"cpu","options":{"info":1}}"#, ""),
+            "task k: input `cpu` has no setting `info` with that value"
+        );
+        assert!(
+            said(r#"{"input":"cpu"}"#, r#","target":{"type":"pod","meta":{}}"#).contains("a target other")
+        );
+        assert!(said(r#"{"input":"cpu","refMetas":{"app":"name"}}"#, "").contains("metadata"));
     }
 }

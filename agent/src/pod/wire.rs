@@ -11,7 +11,8 @@
 
 use crate::{
     accumulator::Accumulator,
-    catalogue::{InputDef, Kind, Metric},
+    catalogue::{Kind, Metric},
+    input::InputDef,
 };
 
 const MAGIC: [u8; 4] = *b"pitR";

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    catalogue::{InputDef, Label, Metric, OptionDef, OptionValue, Source},
+    catalogue::{Label, Metric, OptionDef, OptionValue, Source},
+    input::InputDef,
     input::{OptionSetting, Unsupported},
 };
 

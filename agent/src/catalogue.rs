@@ -1,0 +1,348 @@
+//! Definitions: everything pitot knows about its inputs, as plain data.
+//!
+//! An input's file states its metrics once, as a `static` of `input::InputDef`. From it derive HELP and TYPE
+//! lines, configuration keys and their validation, the generated documents, `pitot inputs` and the worst-case
+//! number of series.
+
+use std::fmt;
+
+use pitot_common::histogram::Scale;
+
+/// Where an input's numbers come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    /// Files, relative to `procfs`, `sysfs` or `rootfs` (named `proc:`, `sys:` and `root:`).
+    Files(&'static [&'static str]),
+    /// System calls.
+    Calls(&'static [&'static str]),
+    /// A kernel program of pitot's own.
+    Bpf(&'static BpfDef),
+    /// The program itself.
+    Own,
+}
+
+/// A kernel object: its programs and what they need of the kernel.
+#[derive(Debug)]
+pub struct BpfDef {
+    /// Name of the object file, without extension.
+    pub object: &'static str,
+    /// Every place it attaches to.
+    pub hooks: &'static [Hook],
+    /// Kernel fields that its programs read.
+    pub fields: &'static [Field],
+    /// Its maps, and what decides their size.
+    pub maps: &'static [MapDef],
+}
+
+/// A place in the kernel, and the programs that may serve it, best first.
+#[derive(Debug)]
+pub struct Hook {
+    /// The kernel's name for it.
+    pub name: &'static str,
+    /// The programs, in the order of preference.
+    pub variants: &'static [Variant],
+    /// The setting of the object that must be on for this hook to be attached; empty for always.
+    pub when: &'static str,
+}
+
+/// One way to attach a program.
+#[derive(Debug)]
+pub struct Variant {
+    /// Program in the object.
+    pub program: &'static str,
+    /// Kind of attachment.
+    pub kind: ProgramKind,
+    /// What is lost with this variant, if anything.
+    pub loses: &'static str,
+}
+
+/// Kind of attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// Tracepoint with BTF-typed arguments.
+    TpBtf,
+    /// Raw tracepoint: arguments are plain numbers.
+    RawTp,
+}
+
+impl ProgramKind {
+    /// The name that `bpftool` and the kernel's documents use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TpBtf => "tp_btf",
+            Self::RawTp => "raw_tp",
+        }
+    }
+
+    /// The oldest kernel that has it.
+    pub const fn since(self) -> KernelVersion {
+        match self {
+            Self::TpBtf => KernelVersion(5, 5),
+            Self::RawTp => KernelVersion(4, 17),
+        }
+    }
+}
+
+/// A release of Linux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelVersion(pub u16, pub u16);
+
+impl KernelVersion {
+    /// Arrays that user space can map (`BPF_F_MMAPABLE`), which is how counters are read.
+    pub const MAPPED_ARRAYS: Self = Self(5, 5);
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// A kernel field that a program reads: resolved from the running kernel's BTF before the load.
+#[derive(Debug)]
+pub struct Field {
+    /// Setting of the object that receives the offset.
+    pub setting: &'static str,
+    /// Ways to spell it, newest kernel first: a path such as `task_struct.se.cfs_rq`, or `sched_switch(4)`
+    /// for the presence of a tracepoint's fourth argument.
+    pub paths: &'static [&'static str],
+    /// What a program loses without it, "nothing.." when another field says the same; empty when it cannot
+    /// run at all.
+    pub loses: &'static str,
+}
+
+/// A map of an object.
+#[derive(Debug)]
+pub struct MapDef {
+    /// Name in the object.
+    pub name: &'static str,
+    /// How many entries it gets.
+    pub entries: Entries,
+}
+
+/// What decides the number of a map's entries.
+#[derive(Clone, Copy, Debug)]
+pub enum Entries {
+    /// One per possible CPU.
+    PerCpu,
+    /// A fixed number.
+    Fixed(u32),
+    /// A fixed number while a setting is on, otherwise one.
+    When(&'static str, u32),
+}
+
+/// A metric: a family of series.
+#[derive(Debug)]
+pub struct Metric {
+    /// Raw name, without prefix. One `*` stands for a part that the source names, as in `memory_*_bytes`.
+    pub name: &'static str,
+    /// One sentence that says what is counted and by what.
+    pub help: &'static str,
+    /// Type.
+    pub kind: Kind,
+    /// Base unit, for OpenMetrics and the documents.
+    pub unit: Unit,
+    /// Labels, in the order in which samples give their values.
+    pub labels: &'static [Label],
+    /// Since when it counts.
+    pub since: Since,
+}
+
+impl Metric {
+    const fn new(name: &'static str, help: &'static str, kind: Kind, labels: &'static [Label]) -> Self {
+        Self { name, help, kind, unit: Unit::None, labels, since: Since::Boot }
+    }
+
+    /// A counter that starts at boot.
+    pub const fn counter(name: &'static str, help: &'static str, labels: &'static [Label]) -> Self {
+        Self::new(name, help, Kind::Counter, labels)
+    }
+
+    /// A value that goes up and down.
+    pub const fn gauge(name: &'static str, help: &'static str, labels: &'static [Label]) -> Self {
+        Self { since: Since::Now, ..Self::new(name, help, Kind::Gauge, labels) }
+    }
+
+    /// A constant 1 whose labels are the information.
+    pub const fn info(name: &'static str, help: &'static str, labels: &'static [Label]) -> Self {
+        Self { since: Since::Now, ..Self::new(name, help, Kind::Info, labels) }
+    }
+
+    /// A number whose type the source does not tell.
+    pub const fn untyped(name: &'static str, help: &'static str, labels: &'static [Label]) -> Self {
+        Self::new(name, help, Kind::Untyped, labels)
+    }
+
+    /// A native histogram.
+    pub const fn histogram(
+        name: &'static str,
+        help: &'static str,
+        buckets: Buckets,
+        labels: &'static [Label],
+    ) -> Self {
+        Self::new(name, help, Kind::Histogram(buckets), labels)
+    }
+
+    /// With a unit.
+    pub const fn unit(self, unit: Unit) -> Self {
+        Self { unit, ..self }
+    }
+
+    /// With another start of counting.
+    pub const fn since(self, since: Since) -> Self {
+        Self { since, ..self }
+    }
+}
+
+/// Type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only rises, until its source restarts.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Constant 1; exposed as a gauge, as node_exporter does.
+    Info,
+    /// Exposed as `untyped` (text) or `unknown` (OpenMetrics).
+    Untyped,
+    /// Native histogram; text formats get the classic buckets of the range.
+    Histogram(Buckets),
+}
+
+impl Kind {
+    /// The word of the Prometheus text format.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge | Self::Info => "gauge",
+            Self::Untyped => "untyped",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// Bucket layout of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Buckets {
+    /// How raw values relate to the base unit.
+    pub scale: Scale,
+    /// Slots of the native histogram.
+    pub slots: usize,
+    /// Smallest classic bucket: `le = 2^first` base units.
+    pub first: i32,
+    /// Largest classic bucket before `+Inf`.
+    pub last: i32,
+}
+
+/// Base unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A count of things.
+    None,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// A share between 0 and 1.
+    Ratio,
+}
+
+impl Unit {
+    /// The suffix of a metric name, and the word of a UNIT line.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+            Self::Ratio => "ratio",
+        }
+    }
+}
+
+/// Since when a metric counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The kernel counts it from boot.
+    Boot,
+    /// A kernel program counts it from when it was first attached; a restart of the agent does not reset it.
+    Attach,
+    /// The agent counts it from its own start.
+    Start,
+    /// It is the state of the moment.
+    Now,
+}
+
+impl Since {
+    /// For the documents.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Attach => "attach",
+            Self::Start => "agent start",
+            Self::Now => "now",
+        }
+    }
+}
+
+/// A label and how many values it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    /// Name.
+    pub name: &'static str,
+    /// Its values.
+    pub values: Values,
+}
+
+/// The values of a label.
+#[derive(Clone, Copy, Debug)]
+pub enum Values {
+    /// A closed list.
+    Fixed(&'static [&'static str]),
+    /// One per CPU.
+    Cpu,
+    /// What the host has, at most so many beside one combination of the other labels: 1 when it follows from
+    /// them, as the model of a device does.
+    Bounded(u32),
+}
+
+impl Label {
+    /// A label with a closed list of values.
+    pub const fn fixed(name: &'static str, values: &'static [&'static str]) -> Self {
+        Self { name, values: Values::Fixed(values) }
+    }
+
+    /// The `cpu` label.
+    pub const fn cpu() -> Self {
+        Self { name: "cpu", values: Values::Cpu }
+    }
+
+    /// A label whose values come from the host.
+    pub const fn bounded(name: &'static str, most: u32) -> Self {
+        Self { name, values: Values::Bounded(most) }
+    }
+}
+
+/// A setting of one input.
+#[derive(Debug)]
+pub struct OptionDef {
+    /// Key in the input's table.
+    pub key: &'static str,
+    /// Type and default.
+    pub default: OptionValue,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+/// Type and default of a setting.
+#[derive(Clone, Copy, Debug)]
+pub enum OptionValue {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A regular expression.
+    Regex(&'static str),
+}
+
+/// What is missing on this host, in words that name it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsupported(pub String);

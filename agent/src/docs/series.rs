@@ -1,0 +1,79 @@
+//! How many series an input may deliver, from its definitions.
+
+use crate::{
+    catalogue::{Kind, Metric, Values},
+    config::InputConfig,
+    input::InputDef,
+};
+
+/// Names that a `*` is taken to stand for: more than `/proc/meminfo` or one section of `/proc/net/netstat` has.
+pub const NAMES_PER_PATTERN: u64 = 128;
+
+/// The most series that an input can deliver by default on a host with so many CPUs, counted as the lines of
+/// the text format.
+pub fn worst_case_series(def: &'static InputDef, cpus: u64) -> u64 {
+    def.metrics.iter().map(|metric| worst_case_of(def, metric, cpus)).sum()
+}
+
+/// The same for one metric of an input.
+pub fn worst_case_of(def: &'static InputDef, metric: &Metric, cpus: u64) -> u64 {
+    let most = u64::from(InputConfig::new(def).max_series);
+    children(metric, cpus).min(most).saturating_mul(lines(metric.kind))
+}
+
+/// Combinations of name and label values.
+fn children(metric: &Metric, cpus: u64) -> u64 {
+    let names = if metric.name.contains('*') { NAMES_PER_PATTERN } else { 1 };
+    metric.labels.iter().fold(names, |product, label| {
+        product.saturating_mul(match label.values {
+            Values::Fixed(values) => values.len() as u64,
+            Values::Cpu => cpus,
+            Values::Bounded(most) => u64::from(most),
+        })
+    })
+}
+
+/// Lines of one combination: a histogram has its classic buckets, `+Inf`, sum and count.
+fn lines(kind: Kind) -> u64 {
+    match kind {
+        Kind::Counter | Kind::Gauge | Kind::Info | Kind::Untyped => 1,
+        Kind::Histogram(buckets) => u64::from(buckets.first.abs_diff(buckets.last)) + 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pitot_common::histogram::Scale;
+
+    use super::*;
+    use crate::{
+        catalogue::{Buckets, Label, Source},
+        input::Unsupported,
+    };
+
+    static MODES: Metric = Metric::counter("m_total", "M.", &[Label::cpu(), Label::fixed("x", &["a", "b"])]);
+    static NAMED: Metric = Metric::untyped("n_*", "N.", &[]);
+    static DEVICES: Metric = Metric::gauge("d", "D.", &[Label::bounded("device", 30_000)]);
+    static WAIT: Metric = Metric::histogram(
+        "w_seconds",
+        "W.",
+        Buckets { scale: Scale::Nanoseconds, slots: 513, first: -3, last: 2 },
+        &[],
+    );
+    static DEF: InputDef = InputDef {
+        name: "test",
+        about: "For tests.",
+        prefix: "",
+        source: Source::Own,
+        cost: "nothing",
+        metrics: &[&MODES, &NAMED, &DEVICES, &WAIT],
+        options: &[],
+        open: |_| Err(Unsupported("only for tests".into())),
+    };
+
+    #[test]
+    fn labels_multiply_and_metrics_add_up() {
+        // The devices stop at `max_series`; the histogram has six buckets, +Inf, sum and count.
+        assert_eq!(worst_case_series(&DEF, 8), 8 * 2 + 128 + 10_000 + 9);
+    }
+}

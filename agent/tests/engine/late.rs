@@ -1,0 +1,146 @@
+//! Inputs that panic, and collections that end late.
+
+use std::{
+    cell::Cell,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use pitot::{
+    accumulator::Frame,
+    config::InputConfig,
+    input::{CollectContext, Input},
+    pipeline::{InputPipeline, Losses, Outcome, Pipeline, Schedule, State},
+};
+
+use crate::bench::{
+    BUDGET, Bench, DEADLINE, FIRST, LAST, ODD, PATIENCE, SECOND, Scripted, fine, pipeline, present,
+};
+
+#[test]
+fn an_input_that_panics_is_left_alone_for_a_while_and_the_others_go_on() {
+    let mut first = true;
+    let odd = pipeline(&ODD, move |_| {
+        if std::mem::take(&mut first) {
+            // As `panic!` does, without the message, whose backtrace may take longer than the deadline.
+            std::panic::resume_unwind(Box::new("told to"));
+        }
+        Ok(())
+    });
+    let bench = Bench::new(vec![fine(&FIRST), odd, fine(&LAST)]);
+    for _ in 0..3 {
+        assert_eq!(present(&bench.scrape().0), ["first", "last"]);
+    }
+    let report = bench.report("odd");
+    assert_eq!((report.panics, report.state.to_string().as_str()), (1, "failed (panicked: told to)"));
+    let start = Instant::now();
+    while present(&bench.scrape().0).len() < 3 {
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", bench.report("odd"));
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!((bench.report("odd").state.word(), bench.report("odd").panics), ("running", 1));
+}
+
+#[test]
+fn an_input_that_is_late_once_is_back_as_soon_as_it_is_done() {
+    let (mut late, (done, is_done)) = (true, mpsc::channel());
+    let odd = pipeline(&ODD, move |cx| {
+        if std::mem::take(&mut late) {
+            thread::sleep(DEADLINE * 3);
+            assert!(cx.is_cancelled());
+            let _gone = done.send(());
+        }
+        Ok(())
+    });
+    let bench = Bench::new(vec![fine(&FIRST), odd, fine(&LAST)]);
+    assert_eq!(present(&bench.scrape().0), ["first", "last"]);
+    is_done.recv_timeout(Duration::from_secs(10)).unwrap();
+    let start = Instant::now();
+    while present(&bench.scrape().0) != ["first", "odd", "last"] {
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", bench.report("odd"));
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_the_budget_did_not_reach_is_left_out_and_not_shown_as_it_was() {
+    // Two that are slow, each within its deadline, from the second scrape on; the budget ends with the third.
+    let slow = |def, millis| {
+        let mut scrapes = 0;
+        let config = InputConfig { deadline: BUDGET * 2, ..InputConfig::new(def) };
+        let input = Scripted(def, move |_: &CollectContext| {
+            scrapes += 1;
+            if scrapes == 2 {
+                thread::sleep(Duration::from_millis(millis));
+            }
+            Ok(())
+        });
+        Box::new(InputPipeline::new(&config, Box::new(input))) as Box<dyn Pipeline>
+    };
+    let bench = Bench::new(vec![fine(&FIRST), slow(&ODD, 100), slow(&SECOND, 900), fine(&LAST)]);
+    assert_eq!(present(&bench.scrape().0), ["first", "odd", "second", "last"]);
+    let (page, took) = bench.scrape();
+    assert_eq!(present(&page), ["first", "odd"]);
+    assert!(took < PATIENCE, "{took:?}");
+    let state = bench.report("last").state;
+    assert!(state.word() == "failed" && state.reason().contains("budget"), "{state}");
+    let start = Instant::now();
+    while present(&bench.scrape().0).len() < 4 {
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", bench.engine.reports());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(bench.engine.reports().iter().all(|report| report.state.word() == "running"));
+}
+
+/// A pipeline that takes its time once it has collected.
+struct Lingering(Box<dyn Pipeline>, Cell<bool>);
+
+impl Pipeline for Lingering {
+    fn key(&self) -> &str {
+        self.0.key()
+    }
+    fn schedule(&self) -> Option<Schedule> {
+        self.0.schedule()
+    }
+    fn deadline(&self) -> Duration {
+        self.0.deadline()
+    }
+    fn collect(&mut self, cx: &CollectContext) -> Outcome {
+        self.0.collect(cx)
+    }
+    fn frame(&self) -> &Frame {
+        self.0.frame()
+    }
+    fn withdraw(&mut self) {
+        self.0.withdraw();
+    }
+    fn state(&self) -> &State {
+        self.0.state()
+    }
+    fn debug_info(&self) -> serde_json::Value {
+        self.0.debug_info()
+    }
+    fn losses(&self) -> Losses {
+        if self.1.take() {
+            thread::sleep(DEADLINE + DEADLINE / 2);
+        }
+        self.0.losses()
+    }
+    fn update_from(&mut self, old: &mut dyn Pipeline) {
+        self.0.update_from(old);
+    }
+    fn input(&mut self) -> Option<&mut dyn Input> {
+        self.0.input()
+    }
+}
+
+#[test]
+fn a_collection_that_ends_as_its_deadline_passes_is_not_taken_for_one_that_hangs() {
+    let odd = Box::new(Lingering(fine(&ODD), Cell::new(true)));
+    let bench = Bench::new(vec![fine(&FIRST), odd, fine(&LAST)]);
+    for _ in 0..3 {
+        assert_eq!(present(&bench.scrape().0), ["first", "odd", "last"]);
+    }
+    assert_eq!((bench.report("odd").timeouts, bench.report("odd").state.word()), (0, "running"));
+}
