@@ -61,11 +61,14 @@ impl<const WORDS: usize> Shared<'_, WORDS> {
     }
 
     /// Adds to a word and returns what it held.
+    ///
+    /// Not relaxed: of a relaxed add LLVM 22 makes the instruction that returns nothing, even where the
+    /// result is used, and then takes `n` for the result.
     #[inline(always)]
     pub fn fetch_add(&mut self, word: usize, n: u64) -> u64 {
         match self.0.get_mut(word) {
             // SAFETY: as above.
-            Some(cell) => unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(cell, n) },
+            Some(cell) => unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(cell, n) },
             None => u64::MAX,
         }
     }

@@ -39,6 +39,7 @@ pub static DEF: InputDef = InputDef {
             sys_dev: cx.roots.sysfs.join("dev/block"),
             names: vec![None; DEVICES as usize],
             known: 0,
+            looks_left: 0,
             times: Histogram::new(TIMES),
             sizes: Histogram::new(SIZES),
             opened,
@@ -133,6 +134,8 @@ struct Block {
     names: Vec<Option<Box<str>>>,
     /// Slots handed out when the names were last looked up.
     known: u64,
+    /// How often to look again although no slot was handed out.
+    looks_left: u32,
     times: Histogram,
     sizes: Histogram,
 }
@@ -144,10 +147,13 @@ impl Block {
 
     /// Names the devices that got a slot since the last look. Slots are few and never given back.
     fn learn_names(&mut self) {
-        let handed_out = self.header(header::NEXT_DEVICE).min(u64::from(DEVICES));
-        if handed_out == self.known {
+        let handed_out = self.header(header::NEXT_DEVICE).min(u64::from(OTHER_DEVICE));
+        // A slot is handed out a moment before its device stands in the table; one for which two CPUs
+        // competed is nobody's, and is looked for a few times only.
+        if handed_out == self.known && self.looks_left == 0 {
             return;
         }
+        self.looks_left = if handed_out == self.known { self.looks_left - 1 } else { 3 };
         self.known = handed_out;
         for (device, slot) in self.devices.iter().flatten() {
             if let Some(name) = self.names.get_mut(slot as usize)
@@ -183,18 +189,18 @@ impl Input for Block {
 
     fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
         self.learn_names();
+        let folded = self.header(header::FOLDED) > 0;
         for (number, bank) in self.banks.words().chunks_exact(BANK_WORDS).enumerate() {
-            // Banks of operations that never happened are not even read.
+            // Banks of slots that nobody has are not even looked at: their pages would take memory.
+            let slot = number / Operation::COUNT;
+            if self.names[slot].is_none() && !(folded && slot == OTHER_DEVICE as usize) {
+                continue;
+            }
             if bank[REQUESTS].load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            let (slot, operation) = (number / Operation::COUNT, Operation::ALL[number % Operation::COUNT]);
-            let device = match &self.names[slot] {
-                Some(name) => name.as_bytes(),
-                None if slot == OTHER_DEVICE as usize => b"other",
-                // Counted between the look at the names and now; it has a name the next time.
-                None => continue,
-            };
+            let operation = Operation::ALL[number % Operation::COUNT];
+            let device = self.names[slot].as_deref().map_or(&b"other"[..], str::as_bytes);
             let labels = &[device, operation.label().as_bytes()];
             for (metric, at) in [(&IO_SECONDS, IO), (&QUEUE_SECONDS, QUEUE)] {
                 self.times.clear();

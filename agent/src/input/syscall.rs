@@ -158,7 +158,12 @@ impl Input for Syscall {
             }
         }
         let Some(times) = &self.times else { return Ok(()) };
-        for (bank, name) in times.words().chunks_exact(LATENCY_WORDS).zip(&self.names) {
+        let banks = times.words().chunks_exact(LATENCY_WORDS);
+        for (word, (bank, name)) in banks.zip(&self.names).enumerate() {
+            // A page of the map that is never looked at takes no memory of the agent.
+            if self.banks.sum(BANK_WORDS, word) == 0 {
+                continue;
+            }
             self.histogram.clear();
             self.histogram.merge(&bank[..words(TIME_SLOTS)]);
             if self.histogram.count() > 0 {
