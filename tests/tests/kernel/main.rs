@@ -10,6 +10,7 @@
 )]
 
 mod block;
+mod devices;
 mod host;
 mod proc;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper because nobody needs them")]
