@@ -32,6 +32,8 @@ pub struct BpfDef {
     pub fields: &'static [Field],
     /// Its maps, and what decides their size.
     pub maps: &'static [MapDef],
+    /// The oldest kernel that has its instructions, helpers and fields, if hooks and maps do not say it.
+    pub oldest: Option<KernelVersion>,
 }
 
 /// A place in the kernel, and the programs that may serve it, best first.

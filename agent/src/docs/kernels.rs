@@ -33,8 +33,8 @@ pub(super) fn write(out: &mut String, inputs: &[&'static InputDef]) -> fmt::Resu
     if let Some(oldest) = programs().map(|(_, bpf)| minimum(bpf)).min() {
         writeln!(
             out,
-            "**No program runs before Linux {oldest}.** The oldest kernel of each program is that of its hooks \
-             and of its maps, which the agent reads as mapped memory.\n"
+            "**No program runs before Linux {oldest}.** The oldest kernel of each program follows from its \
+             hooks, its maps, which the agent reads as mapped memory, and its instructions and fields.\n"
         )?;
     }
     programs().try_for_each(|(def, bpf)| section(out, def, bpf))
@@ -44,7 +44,8 @@ pub(super) fn write(out: &mut String, inputs: &[&'static InputDef]) -> fmt::Resu
 fn minimum(bpf: &BpfDef) -> KernelVersion {
     let hooks = bpf.hooks.iter().filter(|hook| hook.when.is_empty());
     let hooks = hooks.filter_map(|hook| hook.variants.iter().map(|variant| variant.kind.since()).min());
-    hooks.chain([KernelVersion::MAPPED_ARRAYS]).max().unwrap_or(KernelVersion::MAPPED_ARRAYS)
+    let others = [Some(KernelVersion::MAPPED_ARRAYS), bpf.oldest];
+    hooks.chain(others.into_iter().flatten()).max().unwrap_or(KernelVersion::MAPPED_ARRAYS)
 }
 
 fn section(out: &mut String, def: &InputDef, bpf: &BpfDef) -> fmt::Result {

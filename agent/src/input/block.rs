@@ -15,8 +15,8 @@ use crate::{
     accumulator::{Accumulator, Histogram},
     bpf::{Opened, map::View},
     catalogue::{
-        BpfDef, Buckets, Entries, Field, Hook, Label, MapDef, Metric, ProgramKind, Since, Source, Unit,
-        Variant,
+        BpfDef, Buckets, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since,
+        Source, Unit, Variant,
     },
 };
 
@@ -76,6 +76,8 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "BLOCK_DEVICE", entries: Entries::Fixed(DEVICES) },
         MapDef { name: "BLOCK_START", entries: Entries::Fixed(IN_FLIGHT) },
     ],
+    // An atomic add that returns what was there (5.12), and `request_queue.disk`.
+    oldest: Some(KernelVersion(5, 15)),
 };
 
 const TIMES: Buckets = Buckets { scale: Scale::Nanoseconds, slots: TIME_SLOTS, first: -20, last: 4 };
