@@ -100,10 +100,10 @@ fn what_the_budget_did_not_reach_is_left_out_and_not_shown_as_it_was() {
     assert_eq!(states.collect::<Vec<_>>(), ["running", "running", "running", "running", "off"]);
 }
 
-/// A pipeline that takes its time once it has collected.
-struct Lingering(Box<dyn Pipeline>, Cell<bool>);
+/// A pipeline that does something else once it has collected, the first time.
+struct Afterwards(Box<dyn Pipeline>, Cell<Option<fn()>>);
 
-impl Pipeline for Lingering {
+impl Pipeline for Afterwards {
     fn key(&self) -> &str {
         self.0.key()
     }
@@ -129,8 +129,8 @@ impl Pipeline for Lingering {
         self.0.debug_info()
     }
     fn losses(&self) -> Losses {
-        if self.1.take() {
-            thread::sleep(DEADLINE + DEADLINE / 2);
+        if let Some(act) = self.1.take() {
+            act();
         }
         self.0.losses()
     }
@@ -144,10 +144,19 @@ impl Pipeline for Lingering {
 
 #[test]
 fn a_collection_that_ends_as_its_deadline_passes_is_not_taken_for_one_that_hangs() {
-    let odd = Box::new(Lingering(fine(&ODD), Cell::new(true)));
+    let odd = Box::new(Afterwards(fine(&ODD), Cell::new(Some(|| thread::sleep(DEADLINE + DEADLINE / 2)))));
     let bench = Bench::new(vec![fine(&FIRST), odd, fine(&LAST)]);
     for _ in 0..3 {
         assert_eq!(present(&bench.scrape().0), ["first", "odd", "last"]);
     }
     assert_eq!((bench.report("odd").timeouts, bench.report("odd").state.word()), (0, "running"));
+}
+
+#[test]
+fn a_panic_outside_of_inputs_costs_one_scrape_at_most() {
+    let odd = Afterwards(fine(&ODD), Cell::new(Some(|| std::panic::resume_unwind(Box::new("told to")))));
+    let bench = Bench::new(vec![fine(&FIRST), Box::new(odd), fine(&LAST)]);
+    for _ in 0..3 {
+        assert_eq!(present(&bench.scrape().0), ["first", "odd", "last"]);
+    }
 }
