@@ -220,15 +220,22 @@ impl Loader {
 
     /// Everything that must outlive the loader: the lock on the pins.
     pub fn into_guard(self) -> Guard {
-        Guard { _pins: self.pins.and_then(Result::ok), programs: self.programs }
+        Guard { pins: self.pins.and_then(Result::ok), programs: self.programs }
     }
 }
 
 /// Keeps the pins this agent's own.
 pub struct Guard {
-    _pins: Option<Pins>,
+    pins: Option<Pins>,
     /// The programs that run, for their cost.
     pub programs: Vec<Program>,
+}
+
+impl Guard {
+    /// Whether programs go on when this agent has ended.
+    pub fn outlives(&self) -> bool {
+        self.pins.is_some() && !self.programs.is_empty()
+    }
 }
 
 impl Opened {
