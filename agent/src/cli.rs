@@ -1,6 +1,11 @@
 //! The command line.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{
+    fs::File,
+    io::{self, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -14,6 +19,9 @@ use crate::{
 pub const EXIT_FAILED: u8 = 1;
 /// Exit code: the command line or the configuration is wrong.
 pub const EXIT_CONFIG: u8 = 2;
+
+/// Far more than every key of every input takes; a file that is longer is not meant.
+const LONGEST_FILE: u64 = 1 << 20;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -172,7 +180,7 @@ fn file(options: &Options) -> Result<Config, String> {
         None => load::Loaded { config: Config::default(), given: Vec::new() },
         Some(path) => {
             let name = path.display();
-            let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+            let text = read_file(path).map_err(|error| format!("{name}: {error}"))?;
             load::read(&text, Config::default()).map_err(|problems| {
                 problems.iter().map(|problem| format!("{name}:{problem}")).collect::<Vec<_>>().join("\n")
             })?
@@ -195,9 +203,19 @@ fn file(options: &Options) -> Result<Config, String> {
     Ok(config)
 }
 
+/// Reads a file that may be a pipe, but not one without end.
+fn read_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(io::Error::other(format!("longer than {} KiB", LONGEST_FILE >> 10)));
+    }
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, path::Path};
+    use std::io::Write;
 
     use clap::CommandFactory;
 
@@ -286,5 +304,7 @@ mod tests {
         );
         let message = config(&args("pitot --config /nowhere/pitot.toml")).unwrap_err();
         assert!(message.starts_with("/nowhere/pitot.toml: "), "{message}");
+        let message = config(&args("pitot --config /dev/zero")).unwrap_err();
+        assert_eq!(message, "/dev/zero: longer than 1024 KiB");
     }
 }

@@ -1,5 +1,4 @@
 //! The pitot agent.
-#![expect(clippy::print_stderr, reason = "the command line is the only place that prints")]
 
 use std::{
     io::{IsTerminal, Write},
@@ -25,7 +24,7 @@ fn main() -> ExitCode {
     let config = match cli::config(&args) {
         Ok(config) => config,
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(&problems);
             return ExitCode::from(EXIT_CONFIG);
         }
     };
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
         Command::Generate { .. } => Ok(ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("pitot: {error}");
+        complain(&format!("pitot: {error}"));
         ExitCode::from(EXIT_FAILED)
     })
 }
@@ -50,7 +49,14 @@ fn log_to_stderr(verbose: bool) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_max_level(level)
+        // It would say on stderr that it cannot write to stderr, and panic where it does: in the worker, say.
+        .log_internal_errors(false)
         .init();
+}
+
+/// Says what is wrong. `eprintln` would panic where nobody can be told.
+fn complain(what: &str) {
+    let _unheard = writeln!(std::io::stderr(), "{what}");
 }
 
 /// One thread for everything that waits; collecting has its own.
@@ -120,7 +126,7 @@ fn clean(config: &Config) -> Result<ExitCode, String> {
 fn print(bytes: &[u8]) -> ExitCode {
     match std::io::stdout().write_all(bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("pitot: cannot write: {error}");
+            complain(&format!("pitot: cannot write: {error}"));
             ExitCode::from(EXIT_FAILED)
         }
         _ => ExitCode::SUCCESS,

@@ -117,7 +117,11 @@ pub async fn run(config: Config, opened: Opened, listeners: Vec<TcpListener>) ->
         tracing::info!("listening on http://{address}/metrics (state of every input: /status)");
     }
     tokio::spawn(keep_schedules(engine.clone()));
-    let pinned = opened.guard.outlives_agent();
+    let farewell = if opened.guard.outlives() {
+        "stopping; kernel programs stay attached for the next start (`pitot clean` removes them)"
+    } else {
+        "stopping"
+    };
     tokio::spawn(keep_program_figures(opened.guard));
     tokio::spawn(introduce(engine.clone()));
 
@@ -128,13 +132,7 @@ pub async fn run(config: Config, opened: Opened, listeners: Vec<TcpListener>) ->
             _ = hangup.recv() => tracing::warn!("the configuration is read at start only: restart to change it"),
         }
     }
-    if pinned {
-        tracing::info!(
-            "stopping; kernel programs stay attached for the next start (`pitot clean` removes them)"
-        );
-    } else {
-        tracing::info!("stopping");
-    }
+    tracing::info!("{farewell}");
     // Nobody listens when the last connection has just ended.
     let _nobody = stop.send(true);
     let _slow = tokio::time::timeout(FAREWELL, doors.join_all()).await;

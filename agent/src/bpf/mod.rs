@@ -232,8 +232,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Whether programs stay attached when the agent ends.
-    pub fn outlives_agent(&self) -> bool {
+    /// Whether programs go on when this agent has ended.
+    pub fn outlives(&self) -> bool {
         self.pins.is_some() && !self.programs.is_empty()
     }
 }

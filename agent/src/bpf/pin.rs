@@ -88,13 +88,14 @@ impl Pins {
         fs::rename(self.root.join(format!("{name}{UNFINISHED}")), folder)
     }
 
-    /// Removes every folder that is not among `keep`: objects of other versions and settings, of inputs
-    /// that are off, and unfinished ones. Their programs are detached by that.
+    /// Removes every folder of an object that is not among `keep`: objects of other versions and settings,
+    /// of inputs that are off, and unfinished ones. Their programs are detached by that. What others have
+    /// pinned beside them is not touched.
     pub fn retain(&self, keep: &[String]) -> io::Result<Vec<String>> {
         let mut removed = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if !keep.contains(&name) {
+            if is_object(&name) && !keep.contains(&name) {
                 remove(&self.root.join(&name))?;
                 removed.push(name);
             }
@@ -102,10 +103,25 @@ impl Pins {
         Ok(removed)
     }
 
-    /// Removes the root itself, once it is empty.
+    /// Removes the root itself, unless it holds more than pins of this program, or is a mount point.
     pub fn remove_root(self) -> io::Result<()> {
-        fs::remove_dir(&self.root)
+        match fs::remove_dir(&self.root) {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
     }
+}
+
+/// Whether a name is one that [`folder_name`](super::folder_name) makes, finished or not.
+fn is_object(name: &str) -> bool {
+    let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
+    name.rsplit_once('-').is_some_and(|(object, hash)| {
+        !object.is_empty() && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
@@ -151,4 +167,30 @@ fn lock_holder((device, inode): (u64, u64)) -> Option<u32> {
         let (pid, file) = (fields.get(at + 3)?, fields.get(at + 4)?);
         (*file == locked).then(|| pid.parse().ok()).flatten()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_pinned_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let [kept, old, unfinished] =
+            ["sched-0123456789abcdef", "sched-fedcba9876543210", "block-0123456789abcdef-new"];
+        let others = ["cilium", "tc-globals", "maps-012345678"];
+        for name in [kept, old, unfinished].iter().chain(&others) {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join("map-a"), "").unwrap();
+        }
+        let pins = Pins { root: root.path().to_owned(), lock: None, holder: None };
+        let mut removed = pins.retain(&[kept.to_owned()]).unwrap();
+        removed.sort_unstable();
+        assert_eq!(removed, [unfinished, old]);
+        for name in others.iter().chain(&[kept]) {
+            assert!(root.path().join(name).join("map-a").exists(), "{name}");
+        }
+        pins.remove_root().unwrap();
+        assert!(root.path().join("cilium").exists());
+    }
 }

@@ -132,8 +132,12 @@ impl Cell {
         self.change_state(&mut figures, &State::Failed { reason: reason.to_owned() });
     }
 
-    /// Leaves it out of this round: what it published before must not pass for new.
+    /// Leaves it out of this round: what it published before must not pass for new. One that would have
+    /// brought nothing is not missed: it stays what it is.
     pub(super) fn pass_over(&self, reason: &str) {
+        if matches!(self.figures().state, State::Off { .. } | State::Unsupported { .. }) {
+            return;
+        }
         if let Some(mut pipeline) = self.pipeline() {
             pipeline.withdraw();
         }

@@ -203,6 +203,26 @@ impl Shared {
             let budget = self.budget.as_millis();
             self.cells[index].pass_over(&format!("not reached within the scrape's budget of {budget} ms"));
         }
+        self.start_worker(generation);
+    }
+
+    /// Puts another worker in the place of one that panicked. Its round is over: who waited for it is told,
+    /// and who came later is served.
+    fn replace_worker(self: &Arc<Self>, panicked: u64) {
+        let mut desk = self.desk();
+        if desk.generation != panicked {
+            return;
+        }
+        tracing::error!("the worker panicked: another one goes on");
+        desk.generation += 1;
+        desk.round = Round::default();
+        desk.ticked.clear();
+        let generation = desk.generation;
+        drop(desk);
+        self.start_worker(generation);
+    }
+
+    fn start_worker(self: &Arc<Self>, generation: u64) {
         if let Err(error) = worker::spawn(Arc::clone(self), generation) {
             tracing::error!(%error, "cannot start a new worker thread");
         }

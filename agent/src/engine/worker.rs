@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, MutexGuard, PoisonError, atomic::AtomicBool},
     thread,
     time::Instant,
@@ -24,7 +25,13 @@ pub(super) fn spawn(shared: Arc<Shared>, generation: u64) -> io::Result<()> {
     thread::Builder::new()
         .name("pitot-collect".to_owned())
         .stack_size(STACK)
-        .spawn(move || Worker::new(shared, generation).run())
+        .spawn(move || {
+            let worker = Worker::new(Arc::clone(&shared), generation);
+            // What an input does is caught where it is called: this is for all the rest.
+            if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
+                shared.replace_worker(generation);
+            }
+        })
         .map(drop)
 }
 

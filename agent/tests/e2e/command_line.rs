@@ -90,6 +90,22 @@ fn a_reader_that_goes_early_is_no_error() {
 }
 
 #[test]
+fn nobody_who_hears_its_messages_is_no_error() {
+    let empty = tempfile::tempdir().unwrap();
+    let procfs = empty.path().to_str().unwrap();
+    for (args, code) in [
+        // Inputs that fail are logged by the thread that collects.
+        (&["once", "--no-ebpf", "--input", "cpu,agent", "--procfs", procfs][..], 0),
+        (&["check", "--no-ebpf", "--input", "cpu", "--procfs", procfs], 1),
+        (&["check", "--config", "/nowhere/pitot.toml"], 2),
+    ] {
+        let full = fs::File::create("/dev/full").unwrap();
+        let output = pitot(args).stderr(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
 fn inputs_are_listed_as_json_too() {
     let (code, stdout, _) = run(&["inputs", "--json", "--no-ebpf", "--input", "loadavg"]);
     assert_eq!(code, Some(0));

@@ -40,6 +40,7 @@ pub(crate) static FIRST: InputDef = def("first", "first_");
 pub(crate) static ODD: InputDef = def("odd", "odd_");
 pub(crate) static SECOND: InputDef = def("second", "second_");
 pub(crate) static LAST: InputDef = def("last", "last_");
+pub(crate) static OFF: InputDef = def("off", "off_");
 
 /// An input that runs a piece of the test at every collection.
 pub(crate) struct Scripted<F>(pub(crate) &'static InputDef, pub(crate) F);

@@ -9,13 +9,15 @@ use std::{
 
 use pitot::{
     accumulator::Frame,
+    bpf::Loader,
     config::InputConfig,
     input::{CollectContext, Input},
     pipeline::{InputPipeline, Losses, Outcome, Pipeline, Schedule, State},
+    source::Roots,
 };
 
 use crate::bench::{
-    BUDGET, Bench, DEADLINE, FIRST, LAST, ODD, PATIENCE, SECOND, Scripted, fine, pipeline, present,
+    BUDGET, Bench, DEADLINE, FIRST, LAST, ODD, OFF, PATIENCE, SECOND, Scripted, fine, pipeline, present,
 };
 
 #[test]
@@ -78,25 +80,30 @@ fn what_the_budget_did_not_reach_is_left_out_and_not_shown_as_it_was() {
         });
         Box::new(InputPipeline::new(&config, Box::new(input))) as Box<dyn Pipeline>
     };
-    let bench = Bench::new(vec![fine(&FIRST), slow(&ODD, 100), slow(&SECOND, 900), fine(&LAST)]);
+    let off = InputConfig { enabled: false, ..InputConfig::new(&OFF) };
+    let off = Box::new(InputPipeline::open(&off, &Roots::default(), &mut Loader::off("not asked for")));
+    let bench = Bench::new(vec![fine(&FIRST), slow(&ODD, 100), slow(&SECOND, 900), fine(&LAST), off]);
     assert_eq!(present(&bench.scrape().0), ["first", "odd", "second", "last"]);
     let (page, took) = bench.scrape();
     assert_eq!(present(&page), ["first", "odd"]);
     assert!(took < PATIENCE, "{took:?}");
     let state = bench.report("last").state;
     assert!(state.word() == "failed" && state.reason().contains("budget"), "{state}");
+    // Nothing was expected of it.
+    assert_eq!((bench.report("off").state.word(), bench.report("off").timeouts), ("off", 0));
     let start = Instant::now();
     while present(&bench.scrape().0).len() < 4 {
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", bench.engine.reports());
         thread::sleep(Duration::from_millis(20));
     }
-    assert!(bench.engine.reports().iter().all(|report| report.state.word() == "running"));
+    let states = bench.engine.reports().into_iter().map(|report| report.state.word());
+    assert_eq!(states.collect::<Vec<_>>(), ["running", "running", "running", "running", "off"]);
 }
 
-/// A pipeline that takes its time once it has collected.
-struct Lingering(Box<dyn Pipeline>, Cell<bool>);
+/// A pipeline that does something else once it has collected, the first time.
+struct Afterwards(Box<dyn Pipeline>, Cell<Option<fn()>>);
 
-impl Pipeline for Lingering {
+impl Pipeline for Afterwards {
     fn key(&self) -> &str {
         self.0.key()
     }
@@ -122,8 +129,8 @@ impl Pipeline for Lingering {
         self.0.debug_info()
     }
     fn losses(&self) -> Losses {
-        if self.1.take() {
-            thread::sleep(DEADLINE + DEADLINE / 2);
+        if let Some(act) = self.1.take() {
+            act();
         }
         self.0.losses()
     }
@@ -137,10 +144,19 @@ impl Pipeline for Lingering {
 
 #[test]
 fn a_collection_that_ends_as_its_deadline_passes_is_not_taken_for_one_that_hangs() {
-    let odd = Box::new(Lingering(fine(&ODD), Cell::new(true)));
+    let odd = Box::new(Afterwards(fine(&ODD), Cell::new(Some(|| thread::sleep(DEADLINE + DEADLINE / 2)))));
     let bench = Bench::new(vec![fine(&FIRST), odd, fine(&LAST)]);
     for _ in 0..3 {
         assert_eq!(present(&bench.scrape().0), ["first", "odd", "last"]);
     }
     assert_eq!((bench.report("odd").timeouts, bench.report("odd").state.word()), (0, "running"));
+}
+
+#[test]
+fn a_panic_outside_of_inputs_costs_one_scrape_at_most() {
+    let odd = Afterwards(fine(&ODD), Cell::new(Some(|| std::panic::resume_unwind(Box::new("told to")))));
+    let bench = Bench::new(vec![fine(&FIRST), Box::new(odd), fine(&LAST)]);
+    for _ in 0..3 {
+        assert_eq!(present(&bench.scrape().0), ["first", "odd", "last"]);
+    }
 }

@@ -10,6 +10,8 @@ use std::{
     process::Command,
 };
 
+use nix::sys::signal::Signal;
+
 use crate::{
     agent::{Agent, BINARY, Place},
     host::can_run,
@@ -65,6 +67,9 @@ fn without_ebpf_nothing_is_loaded_and_nothing_pinned() {
     }
     has_no_kernel_objects(&agent);
     assert!(!place.pins.exists());
+    agent.signal(Signal::SIGTERM);
+    let (_, _, log) = agent.end();
+    assert!(log.contains("stopping") && !log.contains("stay attached"), "{log}");
 }
 
 /// An agent in a mount namespace of its own, after commands of a shell.
@@ -106,6 +111,9 @@ fn a_read_only_bpf_file_system_costs_the_pins_alone() {
         assert!(reason.contains("Read-only file system"), "{reason}");
     }
     assert!(agent.scrape()["pitot_sched_switches_total{reason=\"blocked\"}"] > 0.0);
+    agent.signal(Signal::SIGTERM);
+    let (_, _, log) = agent.end();
+    assert!(log.contains("stopping") && !log.contains("stay attached"), "{log}");
 }
 
 #[test]
