@@ -22,15 +22,18 @@ pub(super) const KINDS: [(&str, &str); 4] = [
 
 /// What the tests need that may be a module, in the order of loading; what a kernel has no file for is
 /// built in, or belongs to another version.
-const MODULES: [&str; 8] = [
-    "virtio",
+const MODULES: [&str; 11] = [
     "virtio_ring",
+    "virtio",
     "virtio_pci_legacy_dev",
     "virtio_pci_modern_dev",
     "virtio_pci",
     "virtio_blk",
     "loop",
-    "inet_diag",
+    "libcrc32c",
+    "nf_defrag_ipv4",
+    "nf_defrag_ipv6",
+    "nf_conntrack",
 ];
 
 /// Beginning of a compressed kernel, what unpacks it, and the bytes behind it that are not its own: most
@@ -60,7 +63,7 @@ impl Kernel {
             .with_context(|| format!("apt knows no package {meta}; on Debian 12, `apt-get update` helps"))?;
         let release = package.trim_start_matches("linux-image-").to_owned();
         let kernel = Self { folder: cache.join(&release), release };
-        if !kernel.image().exists() {
+        if !kernel.is_cached() {
             kernel.download(&package).with_context(|| format!("cannot get {package}"))?;
         }
         Ok(kernel)
@@ -69,6 +72,16 @@ impl Kernel {
     /// The uncompressed kernel, which QEMU boots as it is.
     pub(super) fn image(&self) -> PathBuf {
         self.folder.join("vmlinux")
+    }
+
+    /// Whether it is there, with all modules that were to be had.
+    fn is_cached(&self) -> bool {
+        fs::read_to_string(self.complete()).is_ok_and(|modules| modules == MODULES.join(" "))
+    }
+
+    /// Written last: the names of the modules that were looked for.
+    fn complete(&self) -> PathBuf {
+        self.folder.join("complete")
     }
 
     /// Modules in the order of loading.
@@ -97,9 +110,9 @@ impl Kernel {
                 fs::write(self.folder.join(module).with_extension("ko"), bytes)?;
             }
         }
-        // Last, because its being there means that the rest is.
         let image = fs::read(temp.path().join("boot").join(format!("vmlinuz-{}", self.release)))?;
         fs::write(self.image(), uncompressed(&image)?)?;
+        fs::write(self.complete(), MODULES.join(" "))?;
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ mod table;
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Instant,
 };
@@ -107,7 +107,7 @@ fn boot(kernel: &Kernel, programs: &Programs, folder: &Path, extra: &str) -> Res
     files.add("bin/kernel", &programs.tests)?;
     for (number, module) in kernel.modules().iter().enumerate() {
         let file = module.file_name().unwrap_or_default().to_string_lossy();
-        files.add(&format!("modules/{number}-{file}"), module)?;
+        files.add(&format!("modules/{number:02}-{file}"), module)?;
     }
     for empty in ["dev/.keep", "proc/.keep", "sys/.keep", "tmp/.keep"] {
         files.add(empty, Path::new("/dev/null"))?;
@@ -124,10 +124,12 @@ fn boot(kernel: &Kernel, programs: &Programs, folder: &Path, extra: &str) -> Res
 
 /// Runs everything on the kernel of this machine.
 fn here(programs: &Programs, folder: &Path) -> Result<Report> {
-    let name = format!("{} (no virtual machine)", release());
+    // What comes behind the version says more about the machine than about the kernel.
+    let name = format!("{} (no VM)", release().split('-').next().unwrap_or_default());
     println!("# {name}");
-    let path: PathBuf = folder.join("runs").join("running.log");
-    fs::create_dir_all(folder.join("runs"))?;
+    let folder = folder.join("runs");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join("running.log");
     let started = Instant::now();
     let out = File::create(&path)?;
     for (program, argument) in [(&programs.pitot, "check"), (&programs.tests, ONE_BY_ONE)] {
