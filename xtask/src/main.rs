@@ -7,6 +7,7 @@ mod ebpf;
 mod shell;
 mod strip;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -30,11 +31,14 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Run the kernel tests on other kernels, in virtual machines.
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::Vm(options) => vm::run(&options),
         Command::Ebpf { check: true } => ebpf::check(),
         Command::Ebpf { check: false } => ebpf::build(),
     };

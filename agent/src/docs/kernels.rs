@@ -22,7 +22,8 @@ pub(super) fn write(out: &mut String, inputs: &[&'static InputDef]) -> fmt::Resu
         "What each kernel program attaches to and reads, and what is lost where the kernel lacks it. A program \
          that cannot be loaded takes nothing with it: its input is reported as unsupported, with the reason, \
          and everything else runs. `pitot check` tries all of it on the host at hand. Inputs that are not \
-         listed here need no kernel program; their sources are named in [metrics.md](metrics.md).\n"
+         listed here need no kernel program; their sources are named in [metrics.md](metrics.md). On which \
+         kernels all of it was tried is in [tested-kernels.md](tested-kernels.md).\n"
     )?;
     writeln!(
         out,

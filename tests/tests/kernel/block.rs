@@ -1,5 +1,7 @@
 //! Block requests against /proc/diskstats.
 
+mod devices;
+
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},

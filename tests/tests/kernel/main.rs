@@ -10,7 +10,6 @@
 )]
 
 mod block;
-mod devices;
 mod host;
 mod proc;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper because nobody needs them")]

@@ -1,6 +1,6 @@
 //! System calls without a safe wrapper.
 
-use std::io;
+use std::{fs::File, io, os::fd::AsRawFd};
 
 /// Makes a system call with all arguments zero. Only for calls that fail or do nothing then.
 pub(crate) fn call(number: i64) {
@@ -14,6 +14,38 @@ pub(crate) fn become_fifo() -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 1 };
     // SAFETY: the pointer is to a live value; 0 means the calling thread.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives a file to a free loop device; returns the device's number.
+pub(crate) fn attach_loop(file: &File) -> io::Result<i32> {
+    const GET_FREE: u64 = 0x4C82;
+    const SET_FD: u64 = 0x4C00;
+    let control = File::open("/dev/loop-control")?;
+    loop {
+        // SAFETY: takes no argument.
+        let number = unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE) };
+        if number < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let device = File::options().read(true).write(true).open(format!("/dev/loop{number}"))?;
+        // SAFETY: the argument is a number, that of an open file.
+        let result = unsafe { libc::ioctl(device.as_raw_fd(), SET_FD, file.as_raw_fd()) };
+        match io::Error::last_os_error() {
+            _ if result == 0 => return Ok(number),
+            // Somebody else was faster.
+            error if error.raw_os_error() == Some(libc::EBUSY) => {}
+            error => return Err(error),
+        }
+    }
+}
+
+/// Takes its file from a loop device.
+pub(crate) fn detach_loop(number: i32) -> io::Result<()> {
+    const CLR_FD: u64 = 0x4C01;
+    let device = File::open(format!("/dev/loop{number}"))?;
+    // SAFETY: takes no argument.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), CLR_FD) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -1,0 +1,155 @@
+//! What became of the inputs and the tests on a kernel, from what the programs print.
+
+/// One kernel.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) kernel: String,
+    pub(super) inputs: Vec<Input>,
+    pub(super) tests: Vec<Test>,
+    pub(super) seconds: u64,
+    /// What went wrong besides.
+    pub(super) trouble: Option<String>,
+}
+
+/// A line of `pitot check`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Input {
+    pub(super) name: String,
+    pub(super) state: String,
+    /// How its programs are attached, or why it does not run.
+    pub(super) detail: String,
+}
+
+/// A kernel test.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Test {
+    pub(super) name: String,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Passed,
+    Skipped(String),
+    Failed,
+}
+
+impl Test {
+    /// The family of hooks: the file in which the test is.
+    pub(super) fn family(&self) -> &str {
+        self.name.split("::").next().unwrap_or_default()
+    }
+}
+
+impl Report {
+    /// Whether nothing failed.
+    pub(super) fn passed(&self) -> bool {
+        let failed = |test: &Test| test.outcome == Outcome::Failed;
+        self.trouble.is_none() && !self.tests.is_empty() && !self.tests.iter().any(failed)
+    }
+
+    /// The input of a family.
+    pub(super) fn input(&self, name: &str) -> Option<&Input> {
+        self.inputs.iter().find(|input| input.name == name)
+    }
+
+    /// "3 passed, 1 skipped".
+    pub(super) fn result(&self, family: &str) -> String {
+        let outcomes = self.tests.iter().filter(|test| test.family() == family).map(|test| &test.outcome);
+        let (mut passed, mut skipped, mut failed) = (0, 0, 0);
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Passed => passed += 1,
+                Outcome::Skipped(_) => skipped += 1,
+                Outcome::Failed => failed += 1,
+            }
+        }
+        let numbers = [(passed, "passed"), (skipped, "skipped"), (failed, "FAILED")];
+        let said = numbers.iter().filter(|(number, _)| *number > 0);
+        let said: Vec<String> = said.map(|(number, word)| format!("{number} {word}")).collect();
+        if said.is_empty() { "no test ran".into() } else { said.join(", ") }
+    }
+}
+
+/// Reads the table of `pitot check`.
+pub(super) fn inputs(text: &str) -> Vec<Input> {
+    let rows = text.lines().skip_while(|line| !line.starts_with("INPUT ")).skip(1);
+    // After the table comes a sentence.
+    let rows = rows.take_while(|line| !line.starts_with("the configuration "));
+    rows.filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (name, state) = (words.next()?.to_owned(), words.next()?.to_owned());
+        let words: Vec<&str> = words.collect();
+        // The number of series may be missing.
+        let detail = match words.as_slice() {
+            [series, detail @ ..] if *series == "-" || series.parse::<u64>().is_ok() => detail,
+            detail => detail,
+        };
+        Some(Input { name, state, detail: detail.join(" ") })
+    })
+    .collect()
+}
+
+/// Reads what tests print that run one after the other: what a test says comes before its result.
+pub(super) fn tests(text: &str) -> Vec<Test> {
+    let mut tests: Vec<Test> = Vec::new();
+    let mut open = false;
+    for line in text.lines() {
+        let begun = line.strip_prefix("test ").and_then(|line| line.split_once(" ... "));
+        let said = match begun {
+            Some((name, said)) => {
+                // One that never says how it ended has failed.
+                tests.push(Test { name: name.to_owned(), outcome: Outcome::Failed });
+                open = true;
+                said
+            }
+            None => line,
+        };
+        let Some(current) = tests.last_mut().filter(|_| open) else { continue };
+        open = !(said == "ok" || said == "FAILED" || said.starts_with("ignored"));
+        if said.starts_with("ignored") {
+            tests.pop();
+        } else if said == "ok" && current.outcome == Outcome::Failed {
+            current.outcome = Outcome::Passed;
+        } else if let Some((_, why)) = said.split_once("skipped: ") {
+            current.outcome = Outcome::Skipped(why.to_owned());
+        }
+    }
+    tests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_a_check_is_read() {
+        let text = "INPUT  STATE        SERIES  DETAIL\nsched  running           5  tp_btf\n\
+                    zfs    unsupported          no such file\nthe configuration is valid\n";
+        let input = |name: &str, state: &str, detail: &str| Input {
+            name: name.into(),
+            state: state.into(),
+            detail: detail.into(),
+        };
+        let wanted = [input("sched", "running", "tp_btf"), input("zfs", "unsupported", "no such file")];
+        assert_eq!(inputs(text), wanted);
+    }
+
+    #[test]
+    fn results_are_found_behind_what_tests_say() {
+        let text = "running 5 tests\ntest a::x ... ok\ntest a::y ... main: skipped: needs two CPUs\nok\n\
+                    test a::z ... FAILED\ntest b::i ... ignored, a child\ntest b::j ... main: a note\nok\n\
+                    test b::k ... \n\nfailures:\n";
+        let skipped = Outcome::Skipped("needs two CPUs".into());
+        let found = tests(text);
+        let found: Vec<_> = found.iter().map(|t| (t.name.as_str(), t.family(), &t.outcome)).collect();
+        let wanted = [
+            ("a::x", "a", &Outcome::Passed),
+            ("a::y", "a", &skipped),
+            ("a::z", "a", &Outcome::Failed),
+            ("b::j", "b", &Outcome::Passed),
+            ("b::k", "b", &Outcome::Failed),
+        ];
+        assert_eq!(found, wanted);
+    }
+}
