@@ -18,4 +18,5 @@ mod raw;
 mod sandwich;
 mod sched;
 mod syscall;
+mod tcp;
 mod watched;
