@@ -91,7 +91,7 @@ static BPF: BpfDef = BpfDef {
         Field {
             setting: "ERROR_ARG",
             paths: &["tcp_retransmit_skb(3)"],
-            loses: "nothing: without it, only what was sent comes by",
+            loses: "nothing: only what was sent comes by",
         },
     ],
     maps: &[
