@@ -80,7 +80,9 @@ impl Step {
     /// The step from a state to a state, if it is one.
     #[inline(always)]
     pub const fn of(old: u32, new: u32) -> Option<Self> {
-        use state::*;
+        use state::{
+            CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, SYN_RECV, SYN_SENT,
+        };
         Some(match (old, new) {
             (CLOSE, SYN_SENT) => Self::Connecting,
             (SYN_SENT, ESTABLISHED) => Self::Connected,
@@ -128,7 +130,7 @@ pub const TIMED: u32 = 32_768;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{state::*, *};
 
     const LISTEN: u32 = 10;
 
@@ -139,7 +141,6 @@ mod tests {
 
     #[test]
     fn whatever_begins_also_ends() {
-        use state::*;
         let to_close = |old| Step::of(old, CLOSE);
         assert_eq!(to_close(SYN_SENT), Some(Step::Failed));
         assert_eq!(to_close(SYN_RECV), Some(Step::Dropped));
@@ -150,7 +151,6 @@ mod tests {
 
     #[test]
     fn a_listener_is_no_connection() {
-        use state::*;
         for (old, new) in [(CLOSE, LISTEN), (LISTEN, CLOSE), (LISTEN, SYN_RECV), (CLOSE, CLOSE)] {
             assert_eq!(Step::of(old, new), None);
         }
@@ -158,7 +158,6 @@ mod tests {
 
     #[test]
     fn the_states_of_an_orderly_end_are_no_step() {
-        use state::*;
         let ways = [(ESTABLISHED, FIN_WAIT1), (FIN_WAIT1, FIN_WAIT2), (FIN_WAIT1, CLOSING)];
         for (old, new) in ways.into_iter().chain([(ESTABLISHED, CLOSE_WAIT), (CLOSE_WAIT, LAST_ACK)]) {
             assert_eq!(Step::of(old, new), None);

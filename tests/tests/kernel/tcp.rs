@@ -25,8 +25,8 @@ const SYNS: u64 = 20;
 /// Attempts of others on this machine that are under way while a reading is taken.
 const UNDER_WAY: u64 = 10;
 
-/// Makes connections to a listener of its own, uses each for a byte, and ends each as told.
-fn converse(rounds: u64, open_for: Duration, end: impl Fn(TcpStream)) {
+/// Makes connections to a listener of its own, uses each for a byte, and closes it after a last touch.
+fn converse(rounds: u64, open_for: Duration, touch: impl Fn(&TcpStream)) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     for _ in 0..rounds {
@@ -35,15 +35,16 @@ fn converse(rounds: u64, open_for: Duration, end: impl Fn(TcpStream)) {
         client.write_all(b"x").unwrap();
         server.read_exact(&mut [0]).unwrap();
         thread::sleep(open_for);
-        end(client);
+        touch(&client);
+        drop(client);
         // Nothing, or a reset.
         let _ = server.read(&mut [0]);
     }
 }
 
-fn reset(stream: TcpStream) {
+fn reset_at_close(stream: &TcpStream) {
     let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-    setsockopt(&stream, sockopt::Linger, &at_once).unwrap();
+    setsockopt(stream, sockopt::Linger, &at_once).unwrap();
 }
 
 /// A port of this host on which nobody listens.
@@ -96,7 +97,7 @@ fn connections_are_counted_on_both_sides_and_timed() {
     }
     let mut tcp = Watched::open("tcp", &[]);
     let start = Instant::now();
-    let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, OPEN_FOR, drop));
+    let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, OPEN_FOR, |_| {}));
     let took = start.elapsed();
 
     let passive = sandwich.growths(|snmp| snmp.get("PassiveOpens"), connections("passive"));
@@ -117,10 +118,10 @@ fn connections_are_counted_on_both_sides_and_timed() {
     let (connects, _) = growth("tcp_connect_seconds");
     assert!(connects + UNDER_WAY >= active && connects <= active, "{connects} of {active} were timed");
     // Each is two sockets of this host.
-    let (lives, lived) = growth("tcp_connection_seconds");
+    let (lives, total) = growth("tcp_connection_seconds");
     assert!(lives >= 2 * CONNECTIONS, "{lives}");
     let least = OPEN_FOR * u32::try_from(2 * CONNECTIONS).unwrap();
-    assert!(u128::from(lived) >= least.as_nanos(), "{lived} ns, {least:?} made in {took:?}");
+    assert!(u128::from(total) >= least.as_nanos(), "{total} ns, {least:?} made in {took:?}");
     let (rtts, rtt) = growth("tcp_rtt_seconds");
     assert!(rtts >= 2 * CONNECTIONS && rtt / rtts < 1_000_000_000, "{rtts} round trips of {rtt} ns");
 }
@@ -134,7 +135,7 @@ fn no_connection_that_was_seen_to_begin_is_untimed() {
     let full = |reading: &Reading| reading.count("tcp_untimed_connections_total", &["table_full"]);
     let unseen = |reading: &Reading| reading.count("tcp_untimed_connections_total", &["before_attach"]);
     let before = unseen(&tcp.read());
-    converse(CONNECTIONS, Duration::ZERO, drop);
+    converse(CONNECTIONS, Duration::ZERO, |_| {});
     let after = tcp.read();
     assert_eq!(full(&after), 0);
     // Others may end connections that are older than the programs.
@@ -168,7 +169,7 @@ fn connections_that_are_reset_end_and_are_resets_on_both_sides() {
         return;
     }
     let mut tcp = Watched::open("tcp", &[]);
-    let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, Duration::ZERO, reset));
+    let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, Duration::ZERO, reset_at_close));
     let sent = sandwich.growths(|snmp| snmp.get("OutRsts"), resets("sent"));
     assert!(sent.mine >= CONNECTIONS, "{sent:?}");
     assert_sent(&sent);
