@@ -14,3 +14,4 @@ pub mod block;
 pub mod histogram;
 pub mod sched;
 pub mod syscall;
+pub mod tcp;

@@ -9,7 +9,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, sched, syscall};
+use pitot_common::{block, sched, syscall, tcp};
 use xtask::{elf, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -44,6 +44,9 @@ const SHAPES: &[Shape] = &[
     bank("SYSCALL", syscall::BANK_WORDS),
     bank("SYSCALL_TIME", syscall::LATENCY_WORDS),
     table("SYSCALL_START", WORD, 2 * WORD),
+    bank("TCP", tcp::BANK_WORDS),
+    bank("TCP_HEADER", tcp::header::WORDS),
+    table("TCP_START", WORD, WORD),
 ];
 
 /// Every input with kernel programs, its definition, its object as it is and as aya reads it.

@@ -17,6 +17,7 @@ pub mod sched;
 pub mod sockstat;
 pub mod stat;
 pub mod syscall;
+pub mod tcp;
 #[cfg(test)]
 mod testing;
 pub mod time;
@@ -61,6 +62,7 @@ pub static INPUTS: &[&InputDef] = &[
     &sched::DEF,
     &syscall::DEF,
     &block::DEF,
+    &tcp::DEF,
     &agent::DEF,
 ];
 

@@ -17,4 +17,5 @@ mod raw;
 mod sandwich;
 mod sched;
 mod syscall;
+mod tcp;
 mod watched;

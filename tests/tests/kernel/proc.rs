@@ -1,6 +1,10 @@
 //! The kernel's own numbers.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// `/proc/stat`: one of its counters.
 pub(crate) fn stat(name: &str) -> u64 {
@@ -114,4 +118,39 @@ pub(crate) fn disk(name: &str) -> Vec<u64> {
         (fields.next()? == name).then(|| fields.map(|field| field.parse().unwrap()).collect())
     });
     numbers.unwrap()
+}
+
+/// The line `Tcp` of `net/snmp`, of every network namespace in which a process is.
+pub(crate) struct Snmp(HashMap<PathBuf, HashMap<String, u64>>);
+
+impl Snmp {
+    pub(crate) fn everywhere() -> Self {
+        let mut all = HashMap::new();
+        for process in fs::read_dir("/proc").unwrap().flatten() {
+            if let Ok(namespace) = fs::read_link(process.path().join("ns/net"))
+                && !all.contains_key(&namespace)
+                && let Ok(text) = fs::read_to_string(process.path().join("net/snmp"))
+            {
+                all.insert(namespace, tcp_line(&text));
+            }
+        }
+        Self(all)
+    }
+
+    /// A counter, over all of them.
+    pub(crate) fn get(&self, name: &str) -> u64 {
+        self.0.values().map(|counters| counters[name]).sum()
+    }
+
+    pub(crate) fn same_namespaces_as(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.keys().all(|namespace| other.0.contains_key(namespace))
+    }
+}
+
+/// Names and numbers, each on a line of its own. One number, `MaxConn`, may be negative.
+fn tcp_line(text: &str) -> HashMap<String, u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, numbers) = (lines.next().unwrap(), lines.next().unwrap());
+    let pairs = names.split_whitespace().zip(numbers.split_whitespace());
+    pairs.filter_map(|(name, number)| Some((name.to_owned(), number.parse().ok()?))).collect()
 }
