@@ -12,5 +12,6 @@ mod slots;
 pub mod bank;
 pub mod block;
 pub mod histogram;
+pub mod irq;
 pub mod sched;
 pub mod syscall;

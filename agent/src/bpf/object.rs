@@ -10,4 +10,5 @@ pub static OBJECTS: &[(&str, &[u8])] = &[
     ("sched", aya::include_bytes_aligned!("../../../ebpf/prebuilt/sched.o")),
     ("syscall", aya::include_bytes_aligned!("../../../ebpf/prebuilt/syscall.o")),
     ("block", aya::include_bytes_aligned!("../../../ebpf/prebuilt/block.o")),
+    ("irq", aya::include_bytes_aligned!("../../../ebpf/prebuilt/irq.o")),
 ];

@@ -8,6 +8,7 @@ pub mod diskstats;
 pub mod entropy;
 pub mod filefd;
 pub mod filesystem;
+pub mod irq;
 pub mod loadavg;
 pub mod meminfo;
 pub mod netdev;
@@ -61,6 +62,7 @@ pub static INPUTS: &[&InputDef] = &[
     &sched::DEF,
     &syscall::DEF,
     &block::DEF,
+    &irq::DEF,
     &agent::DEF,
 ];
 

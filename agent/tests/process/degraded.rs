@@ -16,8 +16,8 @@ use crate::{
     pins,
 };
 
-const KERNEL_INPUTS: [&str; 3] = ["sched", "syscall", "block"];
-const ARGUMENTS: [&str; 4] = ["--input", "sched,syscall,block,loadavg", "--listen", "127.0.0.1:0"];
+const KERNEL_INPUTS: [&str; 4] = ["sched", "syscall", "block", "irq"];
+const ARGUMENTS: [&str; 4] = ["--input", "sched,syscall,block,irq,loadavg", "--listen", "127.0.0.1:0"];
 
 fn has_no_kernel_objects(agent: &Agent) {
     let files = agent.open_files();
@@ -152,6 +152,7 @@ fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
     let [state, variant, reason] = agent.state("syscall");
     assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
     assert!(reason.contains("32-bit"), "{reason}");
+    assert_eq!(agent.state("irq"), ["running", "raw_tp", ""]);
     let [state, _, reason] = agent.state("block");
     assert_eq!(state, "unsupported");
     assert!(reason.contains("BTF") || reason.contains("btf"), "{reason}");

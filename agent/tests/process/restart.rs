@@ -25,7 +25,8 @@ fn assert_monotonic(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64
     for (series, value) in before {
         let family = series.split('{').next().unwrap_or_default();
         let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| family.ends_with(end));
-        if counts && ["sched", "syscall", "block"].iter().any(|f| family.starts_with(&format!("pitot_{f}_")))
+        if counts
+            && ["sched", "syscall", "block", "irq"].iter().any(|f| family.starts_with(&format!("pitot_{f}_")))
         {
             let later = after.get(series).unwrap_or_else(|| panic!("{series} is gone"));
             assert!(later >= value, "{series} went from {value} to {later}");
@@ -56,7 +57,7 @@ fn a_restart_loses_nothing_that_happens_meanwhile() {
     assert_eq!(calls(&after, name) - calls(&before, name), 2 * CALLS);
     assert_monotonic(&before, &after);
     pins::assert_whole(&place.pins);
-    for input in ["sched", "syscall", "block"] {
+    for input in ["sched", "syscall", "block", "irq"] {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
 }
@@ -104,7 +105,7 @@ fn a_kill_at_any_moment_of_the_start_does_no_harm() {
         }
     }
     let agent = place.start("", &[]);
-    for input in ["sched", "syscall", "block"] {
+    for input in ["sched", "syscall", "block", "irq"] {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
     pins::assert_whole(&place.pins);
@@ -137,5 +138,5 @@ fn other_settings_get_programs_of_their_own_and_the_old_ones_go() {
     let after = pins::objects(&place.pins);
     assert_eq!(before["sched"], after["sched"]);
     assert_ne!(before["syscall"], after["syscall"]);
-    assert_eq!(after.len(), 3);
+    assert_eq!(after.len(), 4);
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
+use pitot_common::irq::Vector;
+
 /// `/proc/stat`: one of its counters.
 pub(crate) fn stat(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap();
@@ -114,4 +116,33 @@ pub(crate) fn disk(name: &str) -> Vec<u64> {
         (fields.next()? == name).then(|| fields.map(|field| field.parse().unwrap()).collect())
     });
     numbers.unwrap()
+}
+
+/// `/proc/softirqs`: runs of each vector on all CPUs, in the order of [`Vector`].
+pub(crate) fn softirqs() -> Vec<u64> {
+    let text = fs::read_to_string("/proc/softirqs").unwrap();
+    let row = |vector: &Vector| {
+        let name = vector.label().to_uppercase();
+        let counts = text.lines().find_map(|line| line.trim_start().strip_prefix(&name)?.strip_prefix(':'));
+        counts.unwrap().split_whitespace().map(|count| count.parse::<u64>().unwrap()).sum()
+    };
+    Vector::ALL.iter().map(row).collect()
+}
+
+/// `/proc/interrupts`: interrupts of the lines of each name on all CPUs.
+pub(crate) fn interrupts() -> HashMap<String, u64> {
+    let text = fs::read_to_string("/proc/interrupts").unwrap();
+    let mut lines = text.lines();
+    let cpus = lines.next().unwrap().split_whitespace().count();
+    let mut counts = HashMap::new();
+    for line in lines {
+        let Some((number, rest)) = line.split_once(':') else { continue };
+        let Some((_, name)) = rest.rsplit_once("  ") else { continue };
+        // What has no number is no line, and what has no handler has no name.
+        if number.trim().parse::<u32>().is_ok() && !name.trim().is_empty() {
+            let count = rest.split_whitespace().take(cpus).map(|count| count.parse::<u64>().unwrap());
+            *counts.entry(name.to_owned()).or_insert(0) += count.sum::<u64>();
+        }
+    }
+    counts
 }
