@@ -12,6 +12,7 @@ mod slots;
 pub mod bank;
 pub mod block;
 pub mod histogram;
+pub mod irq;
 pub mod sched;
 pub mod syscall;
 pub mod tcp;

@@ -9,7 +9,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, sched, syscall, tcp};
+use pitot_common::{block, irq, sched, syscall, tcp};
 use xtask::{elf, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -40,6 +40,12 @@ const SHAPES: &[Shape] = &[
     table("BLOCK_DEVICE", size_of::<u32>(), size_of::<u32>()),
     // Only the programs look into the tables of what is in flight.
     table("BLOCK_START", WORD, 3 * WORD),
+    bank("IRQ_CPU", irq::cpu::WORDS),
+    bank("IRQ_SOFT", irq::SOFTIRQ_WORDS),
+    bank("IRQ_LINE", irq::LINE_WORDS),
+    bank("IRQ_HEADER", irq::header::WORDS),
+    // The agent finds a line's number in the header.
+    table("IRQ_SLOT", size_of::<u32>(), WORD),
     bank("SCHED", sched::BANK_WORDS),
     bank("SYSCALL", syscall::BANK_WORDS),
     bank("SYSCALL_TIME", syscall::LATENCY_WORDS),

@@ -11,4 +11,5 @@ pub static OBJECTS: &[(&str, &[u8])] = &[
     ("syscall", aya::include_bytes_aligned!("../../../ebpf/prebuilt/syscall.o")),
     ("block", aya::include_bytes_aligned!("../../../ebpf/prebuilt/block.o")),
     ("tcp", aya::include_bytes_aligned!("../../../ebpf/prebuilt/tcp.o")),
+    ("irq", aya::include_bytes_aligned!("../../../ebpf/prebuilt/irq.o")),
 ];

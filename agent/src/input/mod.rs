@@ -8,6 +8,7 @@ pub mod diskstats;
 pub mod entropy;
 pub mod filefd;
 pub mod filesystem;
+pub mod irq;
 pub mod loadavg;
 pub mod meminfo;
 pub mod netdev;
@@ -63,6 +64,7 @@ pub static INPUTS: &[&InputDef] = &[
     &syscall::DEF,
     &block::DEF,
     &tcp::DEF,
+    &irq::DEF,
     &agent::DEF,
 ];
 

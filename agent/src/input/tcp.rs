@@ -25,8 +25,8 @@ use crate::{
     accumulator::{Accumulator, Histogram},
     bpf::{Opened, map::View},
     catalogue::{
-        BpfDef, Buckets, Entries, Field, Hook, Label, MapDef, Metric, ProgramKind, Since, Source, Unit,
-        Variant,
+        BpfDef, Buckets, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since,
+        Source, Unit, Variant,
     },
 };
 
@@ -99,6 +99,8 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "TCP_HEADER", entries: Entries::Fixed(1) },
         MapDef { name: "TCP_START", entries: Entries::Fixed(TIMED) },
     ],
+    // The helper that tells TCP sockets from others.
+    oldest: Some(KernelVersion(5, 9)),
 };
 
 /// From a loopback to the last of the kernel's tries, which ends after two minutes.

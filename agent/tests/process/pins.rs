@@ -28,13 +28,13 @@ fn pinned(folder: &Path, kind: &str) -> Vec<PathBuf> {
     entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(kind)).collect()
 }
 
-/// That a root holds the objects of four inputs, complete, and that each of their programs is attached
+/// That a root holds the objects of all inputs, complete, and that each of their programs is attached
 /// exactly once in the whole kernel.
 pub(crate) fn assert_whole(root: &Path) {
     let objects = objects(root);
-    assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "sched", "syscall", "tcp"]);
-    for (folder, hooks) in objects.values().zip([2, 2, 1, 5]) {
-        assert_eq!(fs::read_dir(root).unwrap().count(), 4, "an object twice");
+    assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "irq", "sched", "syscall", "tcp"]);
+    for (folder, hooks) in objects.values().zip([2, 5, 2, 1, 5]) {
+        assert_eq!(fs::read_dir(root).unwrap().count(), 5, "an object twice");
         let mut programs: Vec<u32> =
             pinned(folder, "prog-").iter().map(|path| ProgramInfo::from_pin(path).unwrap().id()).collect();
         let mut linked: Vec<u32> = pinned(folder, "link-").iter().map(|path| program_of(path)).collect();

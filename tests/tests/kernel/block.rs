@@ -31,7 +31,7 @@ mod field {
     pub(super) const FLUSHES: usize = 15;
 }
 
-const REQUESTS: u64 = 300;
+pub(crate) const REQUESTS: u64 = 300;
 const PAGE: usize = 4096;
 
 /// Memory as direct I/O wants it.
@@ -39,7 +39,7 @@ const PAGE: usize = 4096;
 struct Page([u8; PAGE]);
 
 /// A file on a disk of which the kernel keeps statistics, opened for direct I/O, and the disk's name.
-fn direct_file() -> Option<(NamedTempFile, File, String)> {
+pub(crate) fn direct_file() -> Option<(NamedTempFile, File, String)> {
     [env!("CARGO_TARGET_TMPDIR"), "/var/tmp", "/home"].iter().find_map(|folder| {
         let temp = NamedTempFile::new_in(folder).ok()?;
         let disk = disk_of(temp.as_file())?;
@@ -65,8 +65,17 @@ fn disk_of(file: &File) -> Option<String> {
     (!stacked).then(|| disk.file_name().map(|name| name.to_string_lossy().replace('!', "/")))?
 }
 
-/// Requests that are counted here and not yet in /proc/diskstats, or the reverse.
-fn half_counted() -> u64 {
+/// Reads a [`direct_file`], a request per page.
+pub(crate) fn read_all(file: &File) {
+    let mut page = Page([0; PAGE]);
+    for number in 0..REQUESTS {
+        file.read_exact_at(&mut page.0, number * PAGE as u64).unwrap();
+        assert_eq!(page.0[0], 7);
+    }
+}
+
+/// Events that are counted here and not yet by the kernel, or the reverse: one per CPU.
+pub(crate) fn half_counted() -> u64 {
     u64::try_from(thread::available_parallelism().unwrap().get()).unwrap()
 }
 
@@ -86,18 +95,7 @@ fn reads_agree_with_diskstats_in_number_size_and_time() {
     let mut block = Watched::open("block", &[]);
     // Requests that were issued before the programs came are in no histogram: let them end.
     thread::sleep(Duration::from_millis(200));
-    let sandwich = Sandwich::around(
-        &mut block,
-        || proc::disk(&disk),
-        Watched::read,
-        || {
-            let mut page = Page([0; PAGE]);
-            for number in 0..REQUESTS {
-                file.read_exact_at(&mut page.0, number * PAGE as u64).unwrap();
-                assert_eq!(page.0[0], 7);
-            }
-        },
-    );
+    let sandwich = Sandwich::around(&mut block, || proc::disk(&disk), Watched::read, || read_all(&file));
     let labels: &[&str] = &[&disk, "read"];
     let [io, queue, bytes] = ["block_io_seconds", "block_queue_seconds", "block_io_bytes"]
         .map(|name| move |reading: &Reading| reading.histogram(name, labels));

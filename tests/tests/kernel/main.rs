@@ -11,6 +11,7 @@
 
 mod block;
 mod host;
+mod irq;
 mod proc;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper because nobody needs them")]
 mod raw;

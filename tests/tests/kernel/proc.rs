@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pitot_common::irq::Vector;
+
 /// `/proc/stat`: one of its counters.
 pub(crate) fn stat(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap();
@@ -153,4 +155,33 @@ fn tcp_line(text: &str) -> HashMap<String, u64> {
     let (names, numbers) = (lines.next().unwrap(), lines.next().unwrap());
     let pairs = names.split_whitespace().zip(numbers.split_whitespace());
     pairs.filter_map(|(name, number)| Some((name.to_owned(), number.parse().ok()?))).collect()
+}
+
+/// `/proc/softirqs`: runs of each vector on all CPUs, in the order of [`Vector`].
+pub(crate) fn softirqs() -> Vec<u64> {
+    let text = fs::read_to_string("/proc/softirqs").unwrap();
+    let row = |vector: &Vector| {
+        let name = vector.label().to_uppercase();
+        let counts = text.lines().find_map(|line| line.trim_start().strip_prefix(&name)?.strip_prefix(':'));
+        counts.unwrap().split_whitespace().map(|count| count.parse::<u64>().unwrap()).sum()
+    };
+    Vector::ALL.iter().map(row).collect()
+}
+
+/// `/proc/interrupts`: interrupts of the lines of each name on all CPUs.
+pub(crate) fn interrupts() -> HashMap<String, u64> {
+    let text = fs::read_to_string("/proc/interrupts").unwrap();
+    let mut lines = text.lines();
+    let cpus = lines.next().unwrap().split_whitespace().count();
+    let mut counts = HashMap::new();
+    for line in lines {
+        let Some((number, rest)) = line.split_once(':') else { continue };
+        let Some((_, name)) = rest.rsplit_once("  ") else { continue };
+        // What has no number is no line, and what has no handler has no name.
+        if number.trim().parse::<u32>().is_ok() && !name.trim().is_empty() {
+            let count = rest.split_whitespace().take(cpus).map(|count| count.parse::<u64>().unwrap());
+            *counts.entry(name.to_owned()).or_insert(0) += count.sum::<u64>();
+        }
+    }
+    counts
 }
