@@ -22,7 +22,7 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Builds them in a folder of their own. Optimised a little: a machine of software runs them, slowly.
+    /// Builds them in a folder of their own; not optimised, which would take longer than it gains.
     pub(super) fn build(into: &Path) -> Result<Self> {
         let mut cargo = Command::new("cargo");
         cargo
@@ -33,7 +33,6 @@ impl Programs {
             .arg(into);
         let variables = [
             ("RUSTFLAGS", "-Ctarget-feature=+crt-static"),
-            ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
             ("CARGO_PROFILE_DEV_DEBUG", "false"),
             ("CARGO_INCREMENTAL", "0"),
         ];
