@@ -98,8 +98,11 @@ fn bind_one(address: SocketAddr) -> Result<TcpListener, String> {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub async fn run(config: Config, opened: Opened, listeners: Vec<TcpListener>) -> Result<(), String> {
+pub async fn run(mut config: Config, opened: Opened, listeners: Vec<TcpListener>) -> Result<(), String> {
     let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+    // Where a port was left to the kernel, it is known by now.
+    let addresses: Result<_, _> = listeners.iter().map(TcpListener::local_addr).collect();
+    config.listen = addresses.map_err(said("listener"))?;
     let engine = Engine::start(opened.pipelines, config.scrape_budget).map_err(said("no thread"))?;
     let door = Arc::new(Agent { engine: engine.clone(), started: Instant::now(), config });
 

@@ -87,7 +87,7 @@ impl Cell {
     /// given this thread up meanwhile, what it brought is too late for anyone.
     pub(super) fn collect(&self, cx: &CollectContext, abandoned: impl FnOnce() -> bool) {
         let Some(mut pipeline) = self.pipeline() else {
-            self.note_timeout("still blocked in the kernel since an earlier collection");
+            self.note_timeout("still busy with an earlier collection");
             return;
         };
         let outcome = pipeline.collect(cx);
@@ -96,7 +96,7 @@ impl Cell {
             pipeline.withdraw();
             drop(pipeline);
             self.stuck.store(false, Ordering::Release);
-            tracing::info!(input = self.key, seconds = took.as_secs_f64(), "came back from the kernel");
+            tracing::info!(input = self.key, seconds = took.as_secs_f64(), "came back, too late");
             return;
         }
         let mut figures = self.figures();

@@ -69,6 +69,8 @@ fn status_names_every_input_with_its_state() {
     assert_eq!(inputs.iter().find(|report| report["input"] == "loadavg").unwrap()["series"], 3);
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["ebpf"], false);
+    // Where it listens, not what was asked for.
+    assert_eq!(status["listen"], serde_json::json!([agent.address]));
 }
 
 #[test]
