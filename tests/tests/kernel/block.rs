@@ -18,6 +18,7 @@ use crate::{
     host::{can_run, skip},
     proc,
     sandwich::Sandwich,
+    settle::settle,
     watched::{Reading, Watched},
 };
 
@@ -85,74 +86,78 @@ fn untimed(reading: &Reading) -> u64 {
 
 #[test]
 fn reads_agree_with_diskstats_in_number_size_and_time() {
-    if !can_run() {
-        return;
-    }
-    let Some((_temp, file, disk)) = direct_file() else {
-        skip("needs a file system on a disk that does direct I/O");
-        return;
-    };
-    let mut block = Watched::open("block", &[]);
-    // Requests that were issued before the programs came are in no histogram: let them end.
-    thread::sleep(Duration::from_millis(200));
-    let sandwich = Sandwich::around(&mut block, || proc::disk(&disk), Watched::read, || read_all(&file));
-    let labels: &[&str] = &[&disk, "read"];
-    let [io, queue, bytes] = ["block_io_seconds", "block_queue_seconds", "block_io_bytes"]
-        .map(|name| move |reading: &Reading| reading.histogram(name, labels));
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let Some((_temp, file, disk)) = direct_file() else {
+            skip("needs a file system on a disk that does direct I/O");
+            return;
+        };
+        let mut block = Watched::open("block", &[]);
+        // Requests that were issued before the programs came are in no histogram: let them end.
+        thread::sleep(Duration::from_millis(200));
+        let sandwich = Sandwich::around(&mut block, || proc::disk(&disk), Watched::read, || read_all(&file));
+        let labels: &[&str] = &[&disk, "read"];
+        let [io, queue, bytes] = ["block_io_seconds", "block_queue_seconds", "block_io_bytes"]
+            .map(|name| move |reading: &Reading| reading.histogram(name, labels));
 
-    let reads = sandwich.growths(|disk| disk[field::READS], |r| io(r).count);
-    let lost = untimed(&sandwich.mine[1]) - untimed(&sandwich.mine[0]);
-    assert!(reads.mine >= REQUESTS, "{reads:?}, {lost} untimed");
-    reads.assert_between("reads", half_counted());
-    let size = sandwich.growths(|disk| disk[field::SECTORS_READ] * 512, |r| bytes(r).sum);
-    size.assert_between("bytes", half_counted() << 20);
+        let reads = sandwich.growths(|disk| disk[field::READS], |r| io(r).count);
+        let lost = untimed(&sandwich.mine[1]) - untimed(&sandwich.mine[0]);
+        assert!(reads.mine >= REQUESTS, "{reads:?}, {lost} untimed");
+        reads.assert_between("reads", half_counted());
+        let size = sandwich.growths(|disk| disk[field::SECTORS_READ] * 512, |r| bytes(r).sum);
+        size.assert_between("bytes", half_counted() << 20);
 
-    let slot = Scale::Bytes.slot(PAGE as u64);
-    let [before, after] = sandwich.mine.each_ref().map(|reading| bytes(reading).slot(slot));
-    assert!(after - before >= REQUESTS, "{} requests of {PAGE} bytes", after - before);
+        let slot = Scale::Bytes.slot(PAGE as u64);
+        let [before, after] = sandwich.mine.each_ref().map(|reading| bytes(reading).slot(slot));
+        assert!(after - before >= REQUESTS, "{} requests of {PAGE} bytes", after - before);
 
-    // Diskstats count whole milliseconds from the same start until a little after the same end.
-    let time = sandwich.growths(|disk| disk[field::READ_MS], |r| (io(r).sum + queue(r).sum) / 1_000_000);
-    time.assert_between("milliseconds", 5 + time.outer / 10);
-    assert_eq!(untimed(&sandwich.mine[1]), untimed(&sandwich.mine[0]));
+        // Diskstats count whole milliseconds from the same start until a little after the same end.
+        let time = sandwich.growths(|disk| disk[field::READ_MS], |r| (io(r).sum + queue(r).sum) / 1_000_000);
+        time.assert_between("milliseconds", 5 + time.outer / 10);
+        assert_eq!(untimed(&sandwich.mine[1]), untimed(&sandwich.mine[0]));
+    });
 }
 
 #[test]
 fn writes_and_flushes_agree_with_diskstats_and_nothing_is_left_over() {
-    if !can_run() {
-        return;
-    }
-    let Some((_temp, file, disk)) = direct_file() else {
-        skip("needs a file system on a disk that does direct I/O");
-        return;
-    };
-    let mut block = Watched::open("block", &[]);
-    thread::sleep(Duration::from_millis(200));
-    let sandwich = Sandwich::around(
-        &mut block,
-        || proc::disk(&disk),
-        Watched::read,
-        || {
-            let page = Page([8; PAGE]);
-            for number in 0..REQUESTS / 10 {
-                file.write_all_at(&page.0, number * PAGE as u64).unwrap();
-                file.sync_all().unwrap();
-            }
-        },
-    );
-    let count = |operation: &'static str| {
-        let disk = &disk;
-        move |reading: &Reading| reading.histogram("block_io_bytes", &[disk, operation]).count
-    };
-    // Diskstats count an empty request that only carries a flush as a write; here it is the flush.
-    let writes = sandwich.growths(|disk| disk[field::WRITES], count("write"));
-    assert!(writes.mine >= REQUESTS / 10 && writes.mine <= writes.outer + half_counted(), "{writes:?}");
-    let flushes = sandwich.growths(|disk| disk[field::FLUSHES], count("flush"));
-    flushes.assert_between("flushes", half_counted());
-    let size = sandwich.growths(
-        |disk_stats| disk_stats[field::SECTORS_WRITTEN] * 512,
-        |reading| reading.histogram("block_io_bytes", &[&disk, "write"]).sum,
-    );
-    size.assert_between("bytes", half_counted() << 20);
-    assert_eq!(untimed(&sandwich.mine[1]), untimed(&sandwich.mine[0]), "{flushes:?}");
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let Some((_temp, file, disk)) = direct_file() else {
+            skip("needs a file system on a disk that does direct I/O");
+            return;
+        };
+        let mut block = Watched::open("block", &[]);
+        thread::sleep(Duration::from_millis(200));
+        let sandwich = Sandwich::around(
+            &mut block,
+            || proc::disk(&disk),
+            Watched::read,
+            || {
+                let page = Page([8; PAGE]);
+                for number in 0..REQUESTS / 10 {
+                    file.write_all_at(&page.0, number * PAGE as u64).unwrap();
+                    file.sync_all().unwrap();
+                }
+            },
+        );
+        let count = |operation: &'static str| {
+            let disk = &disk;
+            move |reading: &Reading| reading.histogram("block_io_bytes", &[disk, operation]).count
+        };
+        // Diskstats count an empty request that only carries a flush as a write; here it is the flush.
+        let writes = sandwich.growths(|disk| disk[field::WRITES], count("write"));
+        assert!(writes.mine >= REQUESTS / 10 && writes.mine <= writes.outer + half_counted(), "{writes:?}");
+        let flushes = sandwich.growths(|disk| disk[field::FLUSHES], count("flush"));
+        flushes.assert_between("flushes", half_counted());
+        let size = sandwich.growths(
+            |disk_stats| disk_stats[field::SECTORS_WRITTEN] * 512,
+            |reading| reading.histogram("block_io_bytes", &[&disk, "write"]).sum,
+        );
+        size.assert_between("bytes", half_counted() << 20);
+        assert_eq!(untimed(&sandwich.mine[1]), untimed(&sandwich.mine[0]), "{flushes:?}");
+    });
 }

@@ -17,6 +17,7 @@ mod proc;
 mod raw;
 mod sandwich;
 mod sched;
+mod settle;
 mod syscall;
 mod tcp;
 mod watched;

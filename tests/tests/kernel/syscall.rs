@@ -6,6 +6,7 @@ use crate::{
     host::can_run,
     raw,
     sched::{cpus, pin_to},
+    settle::settle,
     watched::{Reading, Watched},
 };
 
@@ -18,58 +19,64 @@ fn calls(reading: &Reading, name: &str) -> u64 {
 
 #[test]
 fn calls_are_counted_exactly_on_every_cpu() {
-    if !can_run() {
-        return;
-    }
-    let mut syscall = Watched::open("syscall", &[]);
-    let before = calls(&syscall.read(), "sched_rr_get_interval");
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| (0..CALLS).for_each(|_| raw::call(libc::SYS_sched_rr_get_interval)));
+    settle(|| {
+        if !can_run() {
+            return;
         }
+        let mut syscall = Watched::open("syscall", &[]);
+        let before = calls(&syscall.read(), "sched_rr_get_interval");
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| (0..CALLS).for_each(|_| raw::call(libc::SYS_sched_rr_get_interval)));
+            }
+        });
+        assert_eq!(calls(&syscall.read(), "sched_rr_get_interval") - before, 3 * CALLS);
     });
-    assert_eq!(calls(&syscall.read(), "sched_rr_get_interval") - before, 3 * CALLS);
 }
 
 /// A counter that is read, raised and written back loses calls if a task is preempted in between.
 #[test]
 fn tasks_that_take_the_cpu_from_each_other_lose_no_call() {
-    if !can_run() {
-        return;
-    }
-    let mut syscall = Watched::open("syscall", &[]);
-    let before = calls(&syscall.read(), "lookup_dcookie");
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                pin_to(cpus()[0]);
-                (0..CALLS).for_each(|_| raw::call(libc::SYS_lookup_dcookie));
-            });
+    settle(|| {
+        if !can_run() {
+            return;
         }
+        let mut syscall = Watched::open("syscall", &[]);
+        let before = calls(&syscall.read(), "lookup_dcookie");
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    pin_to(cpus()[0]);
+                    (0..CALLS).for_each(|_| raw::call(libc::SYS_lookup_dcookie));
+                });
+            }
+        });
+        assert_eq!(calls(&syscall.read(), "lookup_dcookie") - before, 4 * CALLS);
     });
-    assert_eq!(calls(&syscall.read(), "lookup_dcookie") - before, 4 * CALLS);
 }
 
 #[test]
 fn latency_covers_every_call_and_all_of_its_time() {
-    if !can_run() {
-        return;
-    }
-    let mut syscall = Watched::open("syscall", &[("latency", true)]);
-    let times = |reading: &Reading, name| reading.histogram("syscall_seconds", &[name]);
-    let before = syscall.read();
-    (0..SLEEPS).for_each(|_| thread::sleep(Duration::from_millis(2)));
-    (0..CALLS).for_each(|_| raw::call(libc::SYS_ioprio_get));
-    let after = syscall.read();
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let mut syscall = Watched::open("syscall", &[("latency", true)]);
+        let times = |reading: &Reading, name| reading.histogram("syscall_seconds", &[name]);
+        let before = syscall.read();
+        (0..SLEEPS).for_each(|_| thread::sleep(Duration::from_millis(2)));
+        (0..CALLS).for_each(|_| raw::call(libc::SYS_ioprio_get));
+        let after = syscall.read();
 
-    let (slept, earlier) = (times(&after, "clock_nanosleep"), times(&before, "clock_nanosleep"));
-    assert!(slept.count - earlier.count >= SLEEPS);
-    assert!(slept.sum - earlier.sum >= SLEEPS * 2_000_000, "{} ns", slept.sum - earlier.sum);
+        let (slept, earlier) = (times(&after, "clock_nanosleep"), times(&before, "clock_nanosleep"));
+        assert!(slept.count - earlier.count >= SLEEPS);
+        assert!(slept.sum - earlier.sum >= SLEEPS * 2_000_000, "{} ns", slept.sum - earlier.sum);
 
-    let (short, earlier) = (times(&after, "ioprio_get"), times(&before, "ioprio_get"));
-    assert_eq!(short.count - earlier.count, CALLS);
-    assert_eq!(calls(&after, "ioprio_get") - calls(&before, "ioprio_get"), CALLS);
-    assert_eq!(after.count("syscall_untimed_calls_total", &[]), 0);
+        let (short, earlier) = (times(&after, "ioprio_get"), times(&before, "ioprio_get"));
+        assert_eq!(short.count - earlier.count, CALLS);
+        assert_eq!(calls(&after, "ioprio_get") - calls(&before, "ioprio_get"), CALLS);
+        assert_eq!(after.count("syscall_untimed_calls_total", &[]), 0);
+    });
 }
 
 #[cfg(target_arch = "x86_64")]

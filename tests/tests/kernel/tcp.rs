@@ -17,6 +17,7 @@ use crate::{
     host::{can_run, note},
     proc::Snmp,
     sandwich::{Growths, Sandwich},
+    settle::settle,
     watched::{Reading, Watched},
 };
 
@@ -91,90 +92,102 @@ fn histogram(name: &'static str) -> impl Fn(&Reading) -> (u64, u64) {
 
 #[test]
 fn connections_are_counted_on_both_sides_and_timed() {
-    const OPEN_FOR: Duration = Duration::from_millis(2);
-    if !can_run() {
-        return;
-    }
-    let mut tcp = Watched::open("tcp", &[]);
-    let start = Instant::now();
-    let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, OPEN_FOR, |_| {}));
-    let took = start.elapsed();
+    settle(|| {
+        const OPEN_FOR: Duration = Duration::from_millis(2);
+        if !can_run() {
+            return;
+        }
+        let mut tcp = Watched::open("tcp", &[]);
+        let start = Instant::now();
+        let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, OPEN_FOR, |_| {}));
+        let took = start.elapsed();
 
-    let passive = sandwich.growths(|snmp| snmp.get("PassiveOpens"), connections("passive"));
-    passive.assert_between("passive connections", UNDER_WAY);
-    assert!(passive.mine >= CONNECTIONS, "{passive:?}");
-    // The kernel counts a connect when it begins, and here it is counted by how it ends.
-    let active = sandwich
-        .growths(|snmp| snmp.get("ActiveOpens"), |reading| connections("active")(reading) + failed(reading));
-    active.assert_between("connects", UNDER_WAY);
-    let active = grown(&sandwich, connections("active"));
-    assert!(active >= CONNECTIONS, "{active}");
+        let passive = sandwich.growths(|snmp| snmp.get("PassiveOpens"), connections("passive"));
+        passive.assert_between("passive connections", UNDER_WAY);
+        assert!(passive.mine >= CONNECTIONS, "{passive:?}");
+        // The kernel counts a connect when it begins, and here it is counted by how it ends.
+        let active = sandwich.growths(
+            |snmp| snmp.get("ActiveOpens"),
+            |reading| connections("active")(reading) + failed(reading),
+        );
+        active.assert_between("connects", UNDER_WAY);
+        let active = grown(&sandwich, connections("active"));
+        assert!(active >= CONNECTIONS, "{active}");
 
-    let [before, after] = sandwich.mine.each_ref();
-    let growth = |name| {
-        let (before, after) = (histogram(name)(before), histogram(name)(after));
-        (after.0 - before.0, after.1 - before.1)
-    };
-    let (connects, _) = growth("tcp_connect_seconds");
-    assert!(connects + UNDER_WAY >= active && connects <= active, "{connects} of {active} were timed");
-    // Each is two sockets of this host.
-    let (lives, total) = growth("tcp_connection_seconds");
-    assert!(lives >= 2 * CONNECTIONS, "{lives}");
-    let least = OPEN_FOR * u32::try_from(2 * CONNECTIONS).unwrap();
-    assert!(u128::from(total) >= least.as_nanos(), "{total} ns, {least:?} made in {took:?}");
-    let (rtts, rtt) = growth("tcp_rtt_seconds");
-    assert!(rtts >= 2 * CONNECTIONS && rtt / rtts < 1_000_000_000, "{rtts} round trips of {rtt} ns");
+        let [before, after] = sandwich.mine.each_ref();
+        let growth = |name| {
+            let (before, after) = (histogram(name)(before), histogram(name)(after));
+            (after.0 - before.0, after.1 - before.1)
+        };
+        let (connects, _) = growth("tcp_connect_seconds");
+        assert!(connects + UNDER_WAY >= active && connects <= active, "{connects} of {active} were timed");
+        // Each is two sockets of this host.
+        let (lives, total) = growth("tcp_connection_seconds");
+        assert!(lives >= 2 * CONNECTIONS, "{lives}");
+        let least = OPEN_FOR * u32::try_from(2 * CONNECTIONS).unwrap();
+        assert!(u128::from(total) >= least.as_nanos(), "{total} ns, {least:?} made in {took:?}");
+        let (rtts, rtt) = growth("tcp_rtt_seconds");
+        assert!(rtts >= 2 * CONNECTIONS && rtt / rtts < 1_000_000_000, "{rtts} round trips of {rtt} ns");
+    });
 }
 
 #[test]
 fn no_connection_that_was_seen_to_begin_is_untimed() {
-    if !can_run() {
-        return;
-    }
-    let mut tcp = Watched::open("tcp", &[]);
-    let full = |reading: &Reading| reading.count("tcp_untimed_connections_total", &["table_full"]);
-    let unseen = |reading: &Reading| reading.count("tcp_untimed_connections_total", &["before_attach"]);
-    let before = unseen(&tcp.read());
-    converse(CONNECTIONS, Duration::ZERO, |_| {});
-    let after = tcp.read();
-    assert_eq!(full(&after), 0);
-    // Others may end connections that are older than the programs.
-    let others = unseen(&after) - before;
-    assert!(others < CONNECTIONS / 2, "{others} without a start");
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let mut tcp = Watched::open("tcp", &[]);
+        let full = |reading: &Reading| reading.count("tcp_untimed_connections_total", &["table_full"]);
+        let unseen = |reading: &Reading| reading.count("tcp_untimed_connections_total", &["before_attach"]);
+        let before = unseen(&tcp.read());
+        converse(CONNECTIONS, Duration::ZERO, |_| {});
+        let after = tcp.read();
+        assert_eq!(full(&after), 0);
+        // Others may end connections that are older than the programs.
+        let others = unseen(&after) - before;
+        assert!(others < CONNECTIONS / 2, "{others} without a start");
+    });
 }
 
 #[test]
 fn refused_connects_fail_and_are_resets_on_both_sides() {
-    if !can_run() {
-        return;
-    }
-    let mut tcp = Watched::open("tcp", &[]);
-    let address = closed_port();
-    let sandwich = sandwich(&mut tcp, || {
-        for _ in 0..CONNECTIONS {
-            TcpStream::connect(address).unwrap_err();
+    settle(|| {
+        if !can_run() {
+            return;
         }
+        let mut tcp = Watched::open("tcp", &[]);
+        let address = closed_port();
+        let sandwich = sandwich(&mut tcp, || {
+            for _ in 0..CONNECTIONS {
+                TcpStream::connect(address).unwrap_err();
+            }
+        });
+        let fails = sandwich.growths(|snmp| snmp.get("AttemptFails"), failed);
+        // Those that are given up by their program are no failed attempts to the kernel.
+        assert!(fails.inner <= fails.mine + UNDER_WAY, "{fails:?}");
+        assert!(fails.mine >= CONNECTIONS && fails.inner >= CONNECTIONS, "{fails:?}");
+        assert!(grown(&sandwich, resets("received")) >= CONNECTIONS);
+        assert_sent(&sandwich.growths(|snmp| snmp.get("OutRsts"), resets("sent")));
     });
-    let fails = sandwich.growths(|snmp| snmp.get("AttemptFails"), failed);
-    // Those that are given up by their program are no failed attempts to the kernel.
-    assert!(fails.inner <= fails.mine + UNDER_WAY, "{fails:?}");
-    assert!(fails.mine >= CONNECTIONS && fails.inner >= CONNECTIONS, "{fails:?}");
-    assert!(grown(&sandwich, resets("received")) >= CONNECTIONS);
-    assert_sent(&sandwich.growths(|snmp| snmp.get("OutRsts"), resets("sent")));
 }
 
 #[test]
 fn connections_that_are_reset_end_and_are_resets_on_both_sides() {
-    if !can_run() {
-        return;
-    }
-    let mut tcp = Watched::open("tcp", &[]);
-    let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, Duration::ZERO, reset_at_close));
-    let sent = sandwich.growths(|snmp| snmp.get("OutRsts"), resets("sent"));
-    assert!(sent.mine >= CONNECTIONS, "{sent:?}");
-    assert_sent(&sent);
-    assert!(grown(&sandwich, resets("received")) >= CONNECTIONS);
-    assert!(grown(&sandwich, |reading| histogram("tcp_connection_seconds")(reading).0) >= 2 * CONNECTIONS);
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let mut tcp = Watched::open("tcp", &[]);
+        let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, Duration::ZERO, reset_at_close));
+        let sent = sandwich.growths(|snmp| snmp.get("OutRsts"), resets("sent"));
+        assert!(sent.mine >= CONNECTIONS, "{sent:?}");
+        assert_sent(&sent);
+        assert!(grown(&sandwich, resets("received")) >= CONNECTIONS);
+        assert!(
+            grown(&sandwich, |reading| histogram("tcp_connection_seconds")(reading).0) >= 2 * CONNECTIONS
+        );
+    });
 }
 
 /// Older kernels do not say so when a reset is sent by no socket.
@@ -198,31 +211,33 @@ fn release() -> (u32, u32) {
 /// A listener whose queue is full drops requests, which are then sent again after a second.
 #[test]
 fn requests_that_nobody_answers_are_sent_again() {
-    if !can_run() {
-        return;
-    }
-    let mut tcp = Watched::open("tcp", &[]);
-    let listener = tcp_socket(SockFlag::empty());
-    bind(listener.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
-    listen(&listener, Backlog::new(0).unwrap()).unwrap();
-    let address: SockaddrIn = getsockname(listener.as_raw_fd()).unwrap();
-    let _queued = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))).unwrap();
-    thread::sleep(Duration::from_millis(50));
-
-    let sandwich = sandwich(&mut tcp, || {
-        let clients: Vec<_> = (0..SYNS).map(|_| tcp_socket(SockFlag::SOCK_NONBLOCK)).collect();
-        for client in &clients {
-            connect(client.as_raw_fd(), &address).unwrap_err();
+    settle(|| {
+        if !can_run() {
+            return;
         }
-        thread::sleep(Duration::from_millis(1_500));
+        let mut tcp = Watched::open("tcp", &[]);
+        let listener = tcp_socket(SockFlag::empty());
+        bind(listener.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let address: SockaddrIn = getsockname(listener.as_raw_fd()).unwrap();
+        let _queued = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))).unwrap();
+        thread::sleep(Duration::from_millis(50));
+
+        let sandwich = sandwich(&mut tcp, || {
+            let clients: Vec<_> = (0..SYNS).map(|_| tcp_socket(SockFlag::SOCK_NONBLOCK)).collect();
+            for client in &clients {
+                connect(client.as_raw_fd(), &address).unwrap_err();
+            }
+            thread::sleep(Duration::from_millis(1_500));
+        });
+        let again = |reading: &Reading| reading.count("tcp_retransmits_total", &["syn"]);
+        assert!(grown(&sandwich, again) >= SYNS, "{}", grown(&sandwich, again));
+        let all = sandwich
+            .growths(|snmp| snmp.get("RetransSegs"), |reading| reading.total("tcp_retransmits_total"));
+        all.assert_between("segments sent again", UNDER_WAY);
+        // Their program gave them up.
+        assert!(grown(&sandwich, failed) >= SYNS);
     });
-    let again = |reading: &Reading| reading.count("tcp_retransmits_total", &["syn"]);
-    assert!(grown(&sandwich, again) >= SYNS, "{}", grown(&sandwich, again));
-    let all =
-        sandwich.growths(|snmp| snmp.get("RetransSegs"), |reading| reading.total("tcp_retransmits_total"));
-    all.assert_between("segments sent again", UNDER_WAY);
-    // Their program gave them up.
-    assert!(grown(&sandwich, failed) >= SYNS);
 }
 
 fn tcp_socket(flags: SockFlag) -> OwnedFd {

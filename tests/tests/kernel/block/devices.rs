@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 use crate::{
     host::{can_run, skip},
     raw,
+    settle::settle,
     watched::Watched,
 };
 
@@ -58,33 +59,35 @@ impl Drop for Loop {
 
 #[test]
 fn every_device_has_its_own_requests() {
-    if !can_run() {
-        return;
-    }
-    let devices: Vec<Loop> = READS.iter().map_while(|_| Loop::new()).collect();
-    if devices.len() < READS.len() {
-        skip("needs loop devices (/dev/loop-control)");
-        return;
-    }
-    let files: Vec<File> = devices.iter().map(Loop::open).collect();
-    // Whoever looks at new devices (udev) has looked by then.
-    thread::sleep(Duration::from_millis(300));
-    let mut block = Watched::open("block", &[]);
-    // From several threads, so that CPUs compete for the slots.
-    thread::scope(|scope| {
-        for (file, reads) in files.iter().zip(READS) {
-            scope.spawn(move || {
-                let mut page = Page([0; PAGE]);
-                for number in 0..reads {
-                    file.read_exact_at(&mut page.0, number * PAGE as u64).unwrap();
-                }
-            });
+    settle(|| {
+        if !can_run() {
+            return;
         }
+        let devices: Vec<Loop> = READS.iter().map_while(|_| Loop::new()).collect();
+        if devices.len() < READS.len() {
+            skip("needs loop devices (/dev/loop-control)");
+            return;
+        }
+        let files: Vec<File> = devices.iter().map(Loop::open).collect();
+        // Whoever looks at new devices (udev) has looked by then.
+        thread::sleep(Duration::from_millis(300));
+        let mut block = Watched::open("block", &[]);
+        // From several threads, so that CPUs compete for the slots.
+        thread::scope(|scope| {
+            for (file, reads) in files.iter().zip(READS) {
+                scope.spawn(move || {
+                    let mut page = Page([0; PAGE]);
+                    for number in 0..reads {
+                        file.read_exact_at(&mut page.0, number * PAGE as u64).unwrap();
+                    }
+                });
+            }
+        });
+        let after = block.read();
+        for (device, reads) in devices.iter().zip(READS) {
+            let counted = after.histogram("block_io_bytes", &[&device.name(), "read"]);
+            assert_eq!((counted.count, counted.sum), (reads, reads * PAGE as u64), "{}", device.name());
+        }
+        assert_eq!(after.count("block_folded_requests_total", &[]), 0);
     });
-    let after = block.read();
-    for (device, reads) in devices.iter().zip(READS) {
-        let counted = after.histogram("block_io_bytes", &[&device.name(), "read"]);
-        assert_eq!((counted.count, counted.sum), (reads, reads * PAGE as u64), "{}", device.name());
-    }
-    assert_eq!(after.count("block_folded_requests_total", &[]), 0);
 }
