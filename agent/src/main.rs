@@ -30,9 +30,9 @@ fn main() -> ExitCode {
     };
     let done = match command {
         Command::Run => run(config),
-        Command::Once { format } => once(&config, format),
-        Command::Check => check(&config),
-        Command::Inputs { json } => inputs(&config, json),
+        Command::Once { format } => once(&config.unhurried(), format),
+        Command::Check => check(&config.unhurried()),
+        Command::Inputs { json } => inputs(&config.unhurried(), json),
         Command::Clean => clean(&config),
         Command::Generate { .. } => Ok(ExitCode::SUCCESS),
     };

@@ -25,8 +25,6 @@ use crate::{
 
 /// How often the kernel is asked about the agent's programs.
 const PROGRAM_FIGURES: Duration = Duration::from_secs(10);
-/// The least budget of a collection that no scraper waits for.
-const UNHURRIED: Duration = Duration::from_secs(5);
 /// What connections get to end after a signal.
 const FAREWELL: Duration = Duration::from_millis(700);
 /// What a collection in progress gets to end after that.
@@ -63,9 +61,8 @@ pub fn open(config: &Config, pinning: Pinning) -> Opened {
 
 /// Collects once and returns the page and the state of every input.
 pub async fn once(config: &Config, opened: Opened, format: Format) -> Result<(Page, Vec<Report>), String> {
-    // Nobody waits with a deadline here, and a first collection names every series.
-    let budget = config.scrape_budget.max(UNHURRIED);
-    let engine = Engine::start(opened.pipelines, budget).map_err(|e| format!("no thread: {e}"))?;
+    let engine = Engine::start(opened.pipelines, config.scrape_budget);
+    let engine = engine.map_err(|error| format!("no thread: {error}"))?;
     telemetry::note_programs(&opened.guard.programs);
     let want = Want { format, gzip: false, timeout: None, names: Vec::new() };
     let page = engine.scrape(want).await.map_err(|refused| refused.to_string())?;

@@ -72,6 +72,18 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// The same with time enough for a collection that no scraper waits for, and which names every series.
+    pub fn unhurried(mut self) -> Self {
+        const LEAST: Duration = Duration::from_secs(5);
+        self.scrape_budget = self.scrape_budget.max(LEAST);
+        for input in &mut self.inputs {
+            input.deadline = input.deadline.max(LEAST);
+        }
+        self
+    }
+}
+
 impl InputConfig {
     /// The defaults of an input.
     pub fn new(def: &'static InputDef) -> Self {
