@@ -37,12 +37,15 @@ pub struct Protobuf {
     family: BytesMut,
     histogram: BytesMut,
     native: Native,
+    /// The longest message so far, of both kinds.
+    longest: usize,
 }
 
 impl Protobuf {
     /// Appends the live series of the frames. The layout must have been made for them
     /// ([`Layout::refresh`]). Values are in base units; a family without any value is left out.
     pub fn encode(&mut self, layout: &Layout, frames: &[&Frame], out: &mut BytesMut) {
+        let before = self.longest;
         for group in layout.groups() {
             self.family.clear();
             for member in &group.members {
@@ -53,6 +56,17 @@ impl Protobuf {
                 encode_varint((group.protobuf.len() + self.family.len()) as u64, out);
                 out.extend_from_slice(&group.protobuf);
                 out.extend_from_slice(&self.family);
+            }
+            // A histogram is part of its family's message, and shorter.
+            self.longest = self.longest.max(self.family.len());
+        }
+        if self.longest > before {
+            // Room for values that get a digit longer and buckets that fill, so that the next pages need none.
+            for buffer in [&mut self.family, &mut self.histogram] {
+                buffer.clear();
+                if buffer.capacity() < self.longest + self.longest / 4 {
+                    buffer.reserve(self.longest * 2);
+                }
             }
         }
     }
