@@ -251,12 +251,8 @@ impl Input for Irq {
         &DEF
     }
 
-    fn variant(&self) -> Option<String> {
-        Some(self.opened.variant.clone())
-    }
-
-    fn degraded(&self) -> Option<String> {
-        self.opened.degraded.clone()
+    fn kernel_object(&self) -> Option<&Opened> {
+        Some(&self.opened)
     }
 
     fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {

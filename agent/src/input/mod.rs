@@ -119,14 +119,19 @@ pub trait Input: Any + Send {
         serde_json::Value::Null
     }
 
+    /// The kernel programs that count for it, if it has any: they say how it runs and what is missing.
+    fn kernel_object(&self) -> Option<&bpf::Opened> {
+        None
+    }
+
     /// How it runs, when there is more than one way: shown as `running{variant}`.
     fn variant(&self) -> Option<String> {
-        None
+        self.kernel_object().map(|object| object.variant.clone())
     }
 
     /// What it has to do without on this host.
     fn degraded(&self) -> Option<String> {
-        None
+        self.kernel_object().and_then(|object| object.degraded.clone())
     }
 }
 
