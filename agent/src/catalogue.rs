@@ -127,6 +127,8 @@ pub struct MapDef {
 pub enum Entries {
     /// One per possible CPU.
     PerCpu,
+    /// So many per possible CPU.
+    PerCpuTimes(u32),
     /// A fixed number.
     Fixed(u32),
     /// A fixed number while a setting is on, otherwise one.

@@ -5,14 +5,14 @@
 //! octave of raw values always meets the same eight bounds, so a bucket is the octave (a count of leading
 //! zeros) and a search among eight mantissas. No value is clamped and none is converted later.
 
-/// Schema of every histogram: eight buckets per power of two.
-pub const SCHEMA: i32 = 3;
-/// Buckets per power of two.
+/// Buckets per power of two where it is not said otherwise: schema 3.
 pub const PER_OCTAVE: u32 = 8;
 /// Slots of a time histogram: every `u64` of nanoseconds has one.
 pub const TIME_SLOTS: usize = 64 * PER_OCTAVE as usize + 1;
 /// Slots of a size histogram: every `u32` of bytes has one.
 pub const SIZE_SLOTS: usize = 32 * PER_OCTAVE as usize + 1;
+/// Slots of a time histogram with one bucket per power of two (schema 0), for what there is many of.
+pub const OCTAVE_SLOTS: usize = 64 + 1;
 
 /// Word of the count of zeros, before the slots.
 pub const ZERO: usize = 0;
@@ -31,8 +31,17 @@ pub const fn words(slots: usize) -> usize {
 pub enum Scale {
     /// Nanoseconds, exported as seconds.
     Nanoseconds,
+    /// Nanoseconds, with one bucket per power of two seconds.
+    NanosecondOctaves,
     /// Bytes.
     Bytes,
+}
+
+/// The slot of an octave histogram for what has this slot in a fine one: their bounds at powers of two
+/// seconds are the same.
+#[inline(always)]
+pub const fn octave(slot: u32) -> u32 {
+    slot / PER_OCTAVE
 }
 
 /// Bucket bounds within an octave of nanoseconds: `2^(i/8) * 1e9` shifted until its top bit is bit 63,
@@ -66,10 +75,19 @@ impl Scale {
         let zeros = value.leading_zeros();
         let mantissa = value << zeros;
         let above = match self {
-            Self::Nanoseconds => bounds_below(mantissa, &NANOSECOND_BOUNDS),
+            Self::Nanoseconds | Self::NanosecondOctaves => bounds_below(mantissa, &NANOSECOND_BOUNDS),
             Self::Bytes => bounds_below(mantissa, &UNIT_BOUNDS),
         };
-        (63 - zeros) * PER_OCTAVE + above
+        let slot = (63 - zeros) * PER_OCTAVE + above;
+        if matches!(self, Self::NanosecondOctaves) { octave(slot) } else { slot }
+    }
+
+    /// Prometheus's schema of the buckets.
+    pub const fn schema(self) -> i32 {
+        match self {
+            Self::NanosecondOctaves => 0,
+            Self::Nanoseconds | Self::Bytes => 3,
+        }
     }
 
     /// What to add to a slot to get Prometheus's bucket index.
@@ -77,6 +95,8 @@ impl Scale {
         match self {
             // ceil(8 * (0 - log2(1e9))): 1 ns lies in bucket -239.
             Self::Nanoseconds => -239,
+            // The same in octaves, rounded up: 1 s, which is bucket 0, lies in slot 29.
+            Self::NanosecondOctaves => -29,
             Self::Bytes => 0,
         }
     }
@@ -84,7 +104,7 @@ impl Scale {
     /// Raw units in the base unit.
     pub const fn per_unit(self) -> f64 {
         match self {
-            Self::Nanoseconds => 1e9,
+            Self::Nanoseconds | Self::NanosecondOctaves => 1e9,
             Self::Bytes => 1.0,
         }
     }
@@ -113,12 +133,16 @@ mod tests {
 
     use super::*;
 
-    /// `value <= 2^(index/8)` in base units, decided in exact integers: both sides to the eighth power.
+    const SCALES: [Scale; 3] = [Scale::Nanoseconds, Scale::NanosecondOctaves, Scale::Bytes];
+
+    /// `value <= 2^(index/8)` in base units (or `2^index`), decided in exact integers: both sides to the
+    /// eighth power.
     fn within(value: u64, scale: Scale, index: i32) -> bool {
         let unit = match scale {
-            Scale::Nanoseconds => 1_000_000_000u64,
+            Scale::Nanoseconds | Scale::NanosecondOctaves => 1_000_000_000u64,
             Scale::Bytes => 1,
         };
+        let index = if scale.schema() == 0 { index * 8 } else { index };
         let left = BigUint::from(value).pow(8);
         let right = BigUint::from(unit).pow(8);
         if index >= 0 { left <= right << index.unsigned_abs() } else { left << index.unsigned_abs() <= right }
@@ -132,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_power_of_two_and_its_neighbours_has_its_bucket() {
-        for scale in [Scale::Nanoseconds, Scale::Bytes] {
+        for scale in SCALES {
             for bit in 0..64 {
                 let value = 1u64 << bit;
                 for near in [value - 1, value, value + 1] {
@@ -158,6 +182,7 @@ mod tests {
     #[test]
     fn slots_fit_their_maps() {
         assert_eq!(Scale::Nanoseconds.slot(u64::MAX) as usize, TIME_SLOTS - 1);
+        assert_eq!(Scale::NanosecondOctaves.slot(u64::MAX) as usize, OCTAVE_SLOTS - 1);
         assert_eq!(Scale::Bytes.slot(u64::from(u32::MAX)) as usize, SIZE_SLOTS - 1);
     }
 
@@ -165,8 +190,7 @@ mod tests {
         #[test]
         fn any_value_lies_in_its_bucket(value in 1u64.., shift in 0u32..64) {
             let value = (value >> shift).max(1);
-            check(value, Scale::Nanoseconds);
-            check(value, Scale::Bytes);
+            SCALES.into_iter().for_each(|scale| check(value, scale));
         }
 
         #[test]

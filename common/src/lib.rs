@@ -7,12 +7,16 @@
 //! Nothing here needs a kernel or an allocator: all of it is tested on the host.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 #[macro_use]
 mod slots;
 pub mod bank;
 pub mod block;
 pub mod histogram;
 pub mod irq;
+pub mod owner;
 pub mod sched;
 pub mod syscall;
 pub mod tcp;

@@ -18,7 +18,27 @@ slots! {
 pub const SWITCHES: usize = 0;
 /// Word of the migration counter.
 pub const MIGRATIONS: usize = Switch::COUNT;
+/// Word of the run queue's clock at the last switch; 0 while the program writes, and before the first one.
+pub const LAST: usize = MIGRATIONS + 1;
+/// Word of the nanoseconds in which nobody ran.
+pub const IDLE: usize = LAST + 1;
+/// Word of the run queue's clock at the first switch.
+pub const FIRST: usize = IDLE + 1;
 /// First word of the wait histogram.
 pub const WAIT: usize = crate::bank::LINE_WORDS;
 /// Words of one CPU's bank.
 pub const BANK_WORDS: usize = padded(WAIT + histogram::words(histogram::TIME_SLOTS));
+
+/// The bank of one owner on one CPU.
+pub mod owner {
+    use super::{Switch, histogram, padded};
+
+    /// Word of the nanoseconds that its tasks ran.
+    pub const RUN: usize = 0;
+    /// First word of the switch counters, by [`Switch`]; nobody's are idle.
+    pub const SWITCHES: usize = 1;
+    /// First word of the wait histogram, by octaves.
+    pub const WAIT: usize = SWITCHES + Switch::Idle.index();
+    /// Words in all.
+    pub const WORDS: usize = padded(WAIT + histogram::words(histogram::OCTAVE_SLOTS));
+}

@@ -14,7 +14,7 @@ pub const MMAPABLE: u32 = 1 << 10;
 /// A move to itself: nothing at all would leave two source lines for the next instruction, and the kernel
 /// refuses a program with that.
 #[inline(always)]
-fn opaque(mut index: usize) -> usize {
+pub(crate) fn opaque(mut index: usize) -> usize {
     // SAFETY: the register keeps its value.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) index, options(pure, nomem, nostack)) };
     index
@@ -32,15 +32,34 @@ impl<const WORDS: usize> Own<'_, WORDS> {
         }
     }
 
+    /// What a word holds.
+    #[inline(always)]
+    pub fn get(&self, word: usize) -> u64 {
+        self.0.get(word).copied().unwrap_or(0)
+    }
+
+    /// Gives a word a value that readers must see neither earlier nor later than what is written around it.
+    #[inline(always)]
+    pub fn set(&mut self, word: usize, value: u64) {
+        if let Some(cell) = self.0.get_mut(word) {
+            // SAFETY: the reference proves the word is inside the map value.
+            unsafe { core::ptr::write_volatile(cell, value) };
+        }
+    }
+
     /// Counts a value in the histogram of `slots` slots that starts at word `at`.
     #[inline(always)]
     pub fn observe(&mut self, at: usize, scale: Scale, slots: usize, value: u64) {
+        self.observe_slot(at, slots, if value == 0 { 0 } else { scale.slot(value) }, value);
+    }
+
+    /// The same for a value whose slot is known.
+    #[inline(always)]
+    pub fn observe_slot(&mut self, at: usize, slots: usize, slot: u32, value: u64) {
+        let slot = slot as usize;
         if value == 0 {
             self.add(at + ZERO, 1);
-            return;
-        }
-        let slot = scale.slot(value) as usize;
-        if slot < slots {
+        } else if slot < slots {
             self.add(opaque(at + FIRST + slot), 1);
             self.add(at + SUM, value);
         }

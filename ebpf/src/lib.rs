@@ -6,6 +6,7 @@
 
 pub mod bank;
 pub mod kernel;
+pub mod owner;
 
 /// Never reached: the verifier rejects a program that could panic, because this loops.
 #[panic_handler]

@@ -43,6 +43,15 @@ impl Histogram {
         }
     }
 
+    /// Adds another one of the same layout.
+    pub fn add(&mut self, other: &Self) {
+        self.zero += other.zero;
+        self.sum = self.sum.wrapping_add(other.sum);
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+    }
+
     /// Counts one raw value.
     pub fn observe(&mut self, value: u64) {
         if value == 0 {

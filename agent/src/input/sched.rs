@@ -1,19 +1,24 @@
-//! Scheduler: context switches by reason, migrations, and how long runnable tasks waited for a CPU.
+//! Scheduler: context switches by reason, migrations, how long runnable tasks waited for a CPU, and what each
+//! cgroup had of it.
 //!
 //! The wait is the kernel's own `run_delay`, taken apart: from the moment a task is put on the run queue on
 //! which it then runs until it runs. A task that is moved while it waits starts anew on the other queue.
 
+mod owners;
+
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS, words},
-    sched::{BANK_WORDS, MIGRATIONS, SWITCHES, Switch, WAIT},
+    owner,
+    sched::{self, BANK_WORDS, MIGRATIONS, SWITCHES, Switch, WAIT},
 };
 
+use self::owners::ByOwner;
 use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::{Accumulator, Histogram},
-    bpf::{Opened, map::View},
+    bpf::{Opened, map::View, owner::OWNER_MAPS},
     catalogue::{
-        BpfDef, Buckets, Entries, Field, Hook, Label, MapDef, Metric, ProgramKind, Since, Source, Unit,
+        BpfDef, Buckets, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since, Source, Unit,
         Variant,
     },
 };
@@ -21,18 +26,40 @@ use crate::{
 /// Definition.
 pub static DEF: InputDef = InputDef {
     name: "sched",
-    about: "Context switches, migrations and run-queue wait, counted in the kernel.",
+    about: "Context switches, migrations, run-queue wait and CPU time by cgroup, counted in the kernel.",
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
-    cost: "one short program per context switch and per migration; 4 KiB of kernel memory per CPU",
-    metrics: &[&SWITCHES_TOTAL, &WAIT_SECONDS, &MIGRATIONS_TOTAL],
+    cost: "one short program per context switch and per migration; 160 KiB of kernel memory per CPU",
+    metrics: &[
+        &SWITCHES_TOTAL,
+        &WAIT_SECONDS,
+        &MIGRATIONS_TOTAL,
+        &owners::CPU_SECONDS,
+        &owners::SWITCHES_TOTAL,
+        &owners::WAIT_SECONDS,
+        &owners::IDLE_SECONDS,
+        &owners::UNACCOUNTED_SECONDS,
+        &owners::SLOTS_USED,
+    ],
     options: &[],
     open: |cx| {
         let opened = cx.bpf.open(&BPF, |settings| {
             let wait = settings.has(&["TASK_QUEUED", "TASK_CFS_RQ", "CFS_RQ_RQ", "RQ_CLOCK"]);
             settings.set("WAIT_ON", u32::from(wait));
+            let owner = settings.has(&["TASK_PID", "TASK_CGROUPS", "SET_CGROUP", "CGROUP_NODE", "NODE_ID"]);
+            settings.set("OWNERS_ON", u32::from(wait && owner));
         })?;
+        let by_owner = if opened.is_on("OWNERS_ON") && opened.is_typed() {
+            let owners = cx.bpf.owners(&opened)?;
+            owners.clean_up(opened.writable_view("SCHED_OWNER", opened.cpus() * owner::BANKS, sched::owner::WORDS)?, sched::owner::WORDS);
+            let banks = opened.view("SCHED_OWNER", opened.cpus() * owner::BANKS, sched::owner::WORDS)?;
+            let cpus = opened.view("OWNER_CPU", opened.cpus(), owner::cpu::WORDS)?;
+            Some(ByOwner::new(owners, banks, cpus))
+        } else {
+            None
+        };
         Ok(Box::new(Sched {
+            by_owner,
             banks: opened.view("SCHED", opened.cpus(), BANK_WORDS)?,
             has_wait: opened.is_on("WAIT_ON") && opened.is_typed(),
             wait: Histogram::new(WAIT_BUCKETS),
@@ -48,7 +75,7 @@ static BPF: BpfDef = BpfDef {
             name: "sched_switch",
             variants: &[
                 Variant { program: "sched_switch", kind: ProgramKind::TpBtf, loses: "" },
-                Variant { program: "sched_switch_r", kind: ProgramKind::RawTp, loses: "run-queue wait" },
+                Variant { program: "sched_switch_r", kind: ProgramKind::RawTp, loses: "run-queue wait, cgroups" },
             ],
             when: "",
         },
@@ -76,9 +103,19 @@ static BPF: BpfDef = BpfDef {
         Field { setting: "TASK_CFS_RQ", paths: &["task_struct.se.cfs_rq"], loses: "run-queue wait" },
         Field { setting: "CFS_RQ_RQ", paths: &["cfs_rq.rq"], loses: "run-queue wait" },
         Field { setting: "RQ_CLOCK", paths: &["rq.clock"], loses: "run-queue wait" },
+        Field { setting: "TASK_PID", paths: &["task_struct.pid"], loses: "cgroups" },
+        Field { setting: "TASK_CGROUPS", paths: &["task_struct.cgroups"], loses: "cgroups" },
+        Field { setting: "SET_CGROUP", paths: &["css_set.dfl_cgrp"], loses: "cgroups" },
+        Field { setting: "CGROUP_NODE", paths: &["cgroup.kn"], loses: "cgroups" },
+        Field { setting: "NODE_ID", paths: &["kernfs_node.id"], loses: "cgroups" },
     ],
-    maps: &[MapDef { name: "SCHED", entries: Entries::PerCpu }],
-    oldest: None,
+    maps: &[
+        MapDef { name: "SCHED", entries: Entries::PerCpu },
+        MapDef { name: "SCHED_OWNER", entries: Entries::PerCpuTimes(owner::BANKS) },
+    ],
+    shared: OWNER_MAPS,
+    // Taking a slot with a compare-and-swap.
+    oldest: Some(KernelVersion(5, 12)),
 };
 
 static SWITCHES_TOTAL: Metric = Metric::counter(
@@ -104,6 +141,7 @@ static MIGRATIONS_TOTAL: Metric =
         .since(Since::Attach);
 
 struct Sched {
+    by_owner: Option<ByOwner>,
     opened: Opened,
     banks: View,
     has_wait: bool,
@@ -132,6 +170,9 @@ impl Input for Sched {
             acc.put(&WAIT_SECONDS, &[], &self.wait);
         }
         acc.put(&MIGRATIONS_TOTAL, &[], self.banks.sum(BANK_WORDS, MIGRATIONS));
+        if let Some(by_owner) = &mut self.by_owner {
+            by_owner.collect(&self.banks, acc);
+        }
         Ok(())
     }
 }

@@ -1,8 +1,6 @@
 //! Numbers of the text formats, and classic buckets of a native histogram.
 
 use bytes::BytesMut;
-use pitot_common::histogram::PER_OCTAVE;
-
 use crate::accumulator::Histogram;
 
 /// Whole numbers below this are exact.
@@ -60,7 +58,7 @@ impl Iterator for Classic<'_> {
             return None;
         }
         // The native bucket whose upper bound is this power of two; slots up to it are within.
-        let bucket = self.power * PER_OCTAVE.cast_signed();
+        let bucket = self.power << buckets.scale.schema();
         let end = usize::try_from(bucket - buckets.scale.offset() + 1).unwrap_or(0);
         if let Some(slots) = self.histogram.counts.get(self.slots..end.min(self.histogram.counts.len())) {
             self.cumulative += slots.iter().sum::<u64>();

@@ -127,7 +127,7 @@ fn histogram(value: &Histogram, native: &mut Native, out: &mut BytesMut) {
         encoding::double::encode(2, &bound, out);
     }
     encoding::uint64::encode(1, &classic.total(), out);
-    encoding::sint32::encode(5, &pitot_common::histogram::SCHEMA, out);
+    encoding::sint32::encode(5, &value.buckets.scale.schema(), out);
     encoding::double::encode(6, &ZERO_THRESHOLD, out);
     encoding::uint64::encode(7, &value.zero, out);
     native.fill(value);
