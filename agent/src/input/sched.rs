@@ -78,6 +78,7 @@ static BPF: BpfDef = BpfDef {
         Field { setting: "RQ_CLOCK", paths: &["rq.clock"], loses: "run-queue wait" },
     ],
     maps: &[MapDef { name: "SCHED", entries: Entries::PerCpu }],
+    shared: &[],
     oldest: None,
 };
 
