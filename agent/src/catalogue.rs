@@ -32,6 +32,8 @@ pub struct BpfDef {
     pub fields: &'static [Field],
     /// Its maps, and what decides their size.
     pub maps: &'static [MapDef],
+    /// Maps that it declares like its own, and that exist once for all objects that name them.
+    pub shared: &'static [MapDef],
     /// The oldest kernel that has its instructions, helpers and fields, if hooks and maps do not say it.
     pub oldest: Option<KernelVersion>,
 }

@@ -1,7 +1,12 @@
 //! The kernel objects against the definitions of the inputs that load them. Needs no root and no kernel.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::{collections::BTreeSet, fmt::Write, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::PathBuf,
+};
 
 use pitot::{
     bpf::object::OBJECTS,
@@ -88,7 +93,7 @@ fn every_variant_is_a_program_for_its_hook_and_no_program_is_left_over() {
 #[test]
 fn maps_have_the_shape_that_the_agent_reads_and_none_is_left_over() {
     for (_, def, _, object) in inputs() {
-        let wanted: BTreeSet<&str> = def.maps.iter().map(|map| map.name).collect();
+        let wanted: BTreeSet<&str> = def.maps.iter().chain(def.shared).map(|map| map.name).collect();
         let found = object.maps.keys().map(String::as_str).filter(|name| !name.starts_with('.'));
         assert_eq!(found.collect::<BTreeSet<_>>(), wanted, "{}", def.object);
         for name in wanted {
@@ -102,12 +107,33 @@ fn maps_have_the_shape_that_the_agent_reads_and_none_is_left_over() {
     }
 }
 
+/// Otherwise they would not share it: the name of its folder tells what it is like.
+#[test]
+fn a_shared_map_is_the_same_in_all_objects_that_name_it() {
+    let mut seen = BTreeMap::new();
+    for (_, def, _, object) in inputs() {
+        for map in def.shared {
+            let found = &object.maps[map.name];
+            let shape = [found.map_type(), found.key_size(), found.value_size(), found.map_flags()];
+            let shape = (shape, format!("{:?}", map.entries));
+            let first = seen.entry(map.name).or_insert_with(|| shape.clone());
+            assert_eq!(*first, shape, "{} in {}", map.name, def.object);
+        }
+        let names = def.shared.iter().map(|map| map.name).collect::<Vec<_>>();
+        let others = inputs().map(|(_, def, ..)| def.shared).filter(|shared| !shared.is_empty());
+        for other in others.filter(|_| !names.is_empty()) {
+            let other: Vec<_> = other.iter().map(|map| map.name).collect();
+            assert_eq!(names, other, "objects share all of these maps or none: they lie in one folder");
+        }
+    }
+}
+
 #[test]
 fn every_setting_of_a_definition_is_in_the_object() {
     for (_, def, contents, _) in inputs() {
         let fields = def.fields.iter().map(|field| field.setting);
         let hooks = def.hooks.iter().map(|hook| hook.when).filter(|when| !when.is_empty());
-        let sizes = def.maps.iter().filter_map(|map| match map.entries {
+        let sizes = def.maps.iter().chain(def.shared).filter_map(|map| match map.entries {
             Entries::When(setting, _) => Some(setting),
             _ => None,
         });

@@ -12,7 +12,7 @@ use aya::{
 };
 
 use super::{Program, Settings, btf::Btf, entries, pin::Pins};
-use crate::catalogue::{BpfDef, Hook, ProgramKind, Unsupported, Variant};
+use crate::catalogue::{BpfDef, Hook, MapDef, ProgramKind, Unsupported, Variant};
 
 pub(super) struct Context<'a> {
     pub(super) def: &'static BpfDef,
@@ -47,12 +47,22 @@ impl Context<'_> {
         self.def.hooks.iter().filter(|hook| self.settings.is_on(hook.when))
     }
 
+    /// Its own maps, then the shared ones.
+    fn maps(&self) -> impl Iterator<Item = &'static MapDef> {
+        self.def.maps.iter().chain(self.def.shared)
+    }
+
+    fn shared_in<'a>(&self, folder: &'a Path) -> impl Iterator<Item = (&'a Path, &'static MapDef)> + use<'a> {
+        self.def.shared.iter().map(move |def| (folder, def))
+    }
+
     /// Takes over an object that an earlier agent pinned.
-    pub(super) fn adopt(&self, folder: &Path) -> Result<Running, Box<dyn Error>> {
+    pub(super) fn adopt(&self, folder: &Path, shared: Option<&Path>) -> Result<Running, Box<dyn Error>> {
         let mut running =
             Running { maps: Vec::new(), programs: Vec::new(), links: Vec::new(), hooks: Vec::new() };
-        for def in self.def.maps {
-            let map = MapData::from_pin(folder.join(format!("map-{}", def.name)))?;
+        let own = self.def.maps.iter().map(|def| (folder, def));
+        for (folder, def) in own.chain(shared.into_iter().flat_map(|shared| self.shared_in(shared))) {
+            let map = MapData::from_pin(folder.join(pin_name(def)))?;
             running.note_map(def.name, &map)?;
             running.maps.push((def.name, map));
         }
@@ -76,12 +86,18 @@ impl Context<'_> {
     }
 
     /// Loads and attaches, and pins everything in a folder that an heir can adopt.
-    pub(super) fn load_pinned(&self, pins: &Pins, name: &str) -> Result<Running, Unsupported> {
+    pub(super) fn load_pinned(
+        &self,
+        pins: &Pins,
+        name: &str,
+        shared: Option<&str>,
+    ) -> Result<Running, Unsupported> {
         let said = |error: &(dyn Error + 'static)| Unsupported(format!("cannot pin: {}", reason(error)));
         let folder = pins.start(name).map_err(|e| said(&e))?;
-        let mut running = self.load(Some(&folder))?;
-        for (map, data) in &running.maps {
-            data.pin(folder.join(format!("map-{map}"))).map_err(|e| said(&e))?;
+        let shared = shared.map(|name| pins.folder(name)).transpose().map_err(|e| said(&e))?;
+        let mut running = self.load(Some(&folder), shared.as_deref())?;
+        for (def, (_, data)) in self.def.maps.iter().zip(&running.maps) {
+            data.pin(folder.join(pin_name(def))).map_err(|e| said(&e))?;
         }
         let hooks: Vec<_> = running.hooks.iter().map(|served| served.hook).collect();
         let links = std::mem::take(&mut running.links);
@@ -92,16 +108,19 @@ impl Context<'_> {
         Ok(running)
     }
 
-    /// Loads and attaches; pins the programs if there is a folder for them.
-    pub(super) fn load(&self, folder: Option<&Path>) -> Result<Running, Unsupported> {
+    /// Loads and attaches; pins the programs if there is a folder for them, and takes shared maps from theirs.
+    pub(super) fn load(&self, folder: Option<&Path>, shared: Option<&Path>) -> Result<Running, Unsupported> {
         let mut loader = EbpfLoader::new();
         // Fields are resolved already; the kernel's types, which are large, are not needed here.
         loader.btf(None);
         for (name, value) in &self.settings.values {
             loader.override_global(name, value, false);
         }
-        for map in self.def.maps {
+        for map in self.maps() {
             loader.map_max_entries(map.name, entries(map.entries, self.settings, self.cpus));
+        }
+        for (folder, map) in shared.into_iter().flat_map(|shared| self.shared_in(shared)) {
+            loader.map_pin_path(map.name, folder.join(pin_name(map)));
         }
         let mut object = loader.load(self.bytes).map_err(|e| Unsupported(reason(&e)))?;
         let types = self.kernel_types();
@@ -127,7 +146,7 @@ impl Context<'_> {
                 return Err(Unsupported(format!("{}: {}", hook.name, refused.join("; "))));
             }
         }
-        for def in self.def.maps {
+        for def in self.maps() {
             let map = object.take_map(def.name).ok_or_else(|| Unsupported(format!("no map {}", def.name)))?;
             let (Map::Array(data) | Map::HashMap(data)) = map else {
                 return Err(Unsupported(format!("map {} is of another type", def.name)));
@@ -195,6 +214,10 @@ impl Running {
         self.programs.push(Program { name, is_map: true, fd });
         Ok(())
     }
+}
+
+fn pin_name(map: &MapDef) -> String {
+    format!("map-{}", map.name)
 }
 
 /// An error and its causes, in one line, with what would mend it.

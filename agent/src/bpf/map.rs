@@ -2,6 +2,7 @@
 
 use std::{
     num::NonZeroUsize,
+    ops::Deref,
     os::fd::AsFd,
     ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
@@ -19,10 +20,14 @@ pub struct View {
 impl View {
     /// Maps the first `words` words of an array map with `BPF_F_MMAPABLE`.
     pub fn new(map: impl AsFd, words: usize) -> nix::Result<Self> {
+        Self::map(map, words, ProtFlags::PROT_READ)
+    }
+
+    fn map(map: impl AsFd, words: usize, access: ProtFlags) -> nix::Result<Self> {
         let bytes =
             words.checked_mul(size_of::<u64>()).and_then(NonZeroUsize::new).ok_or(nix::Error::EINVAL)?;
         // SAFETY: a new mapping at an address of the kernel's choice cannot touch memory of ours.
-        let pages = unsafe { mmap(None, bytes, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map, 0) }?;
+        let pages = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, map, 0) }?;
         Ok(Self { pages: pages.cast(), words })
     }
 
@@ -38,6 +43,29 @@ impl View {
     /// The sum of one word over all banks.
     pub fn sum(&self, bank_words: usize, word: usize) -> u64 {
         self.words().chunks_exact(bank_words).map(|bank| bank[word].load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// A view that can be written. Programs write the same words: who writes one, and when, is for the user to say.
+pub struct WritableView(View);
+
+impl WritableView {
+    /// Maps the first `words` words of an array map with `BPF_F_MMAPABLE`.
+    pub fn new(map: impl AsFd, words: usize) -> nix::Result<Self> {
+        Ok(Self(View::map(map, words, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?))
+    }
+
+    /// Writes one word.
+    pub fn store(&self, word: usize, value: u64) {
+        self.words()[word].store(value, Ordering::Release);
+    }
+}
+
+impl Deref for WritableView {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.0
     }
 }
 

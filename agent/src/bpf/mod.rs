@@ -10,6 +10,7 @@ pub mod map;
 pub mod object;
 pub mod pin;
 mod program;
+mod shared;
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,12 @@ use aya::maps::MapData;
 use sha2::{Digest, Sha256};
 
 pub use self::program::Program;
-use self::{btf::Btf, map::View, pin::Pins};
+use self::{
+    btf::Btf,
+    map::{View, WritableView},
+    pin::Pins,
+    shared::Private,
+};
 use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
 
 /// What becomes of pins.
@@ -38,6 +44,9 @@ pub struct Loader {
     pinning: Pinning,
     pins: Option<Result<Pins, String>>,
     btf: Option<Result<Btf, String>>,
+    /// Where maps are shared that are not pinned.
+    private: Option<Result<Private, String>>,
+    running: Vec<&'static str>,
     in_use: Vec<String>,
     programs: Vec<Program>,
 }
@@ -91,6 +100,8 @@ impl Loader {
             pinning,
             pins: None,
             btf: None,
+            private: None,
+            running: Vec::new(),
             in_use: Vec::new(),
             programs: Vec::new(),
         }
@@ -120,32 +131,18 @@ impl Loader {
             .get_or_insert_with(|| Btf::of_kernel(&self.sysfs).map_err(|e| format!("no kernel BTF: {e}")));
         let mut settings = Settings::default();
         let mut lost = Vec::new();
-        let mut typed = btf.as_ref().map(|_| ()).map_err(Clone::clone);
-        for field in def.fields {
-            let offset =
-                btf.as_ref().ok().and_then(|btf| field.paths.iter().find_map(|path| btf.resolve(path)));
-            match offset {
-                Some(offset) => settings.set(field.setting, offset),
-                None if field.loses.is_empty() => {
-                    typed =
-                        typed.and_then(|()| Err(format!("the kernel has no {}", field.paths.join(" or "))));
-                }
-                // An alternative to another field is no loss.
-                None if field.loses.starts_with("nothing") => {}
-                None if btf.is_ok() => {
-                    lost.push(format!("no {} ({})", field.loses, field.paths.join(" or ")));
-                }
-                None => lost.push(format!("no {}", field.loses)),
-            }
-        }
+        let typed = resolve(def, btf, &mut settings, &mut lost);
         decide(&mut settings);
         lost.dedup_by(|a, b| a.split(" (").next() == b.split(" (").next());
 
-        let folder = folder_name(def, bytes, &settings, cpus);
+        let shared_folder = shared::folder(def, bytes, &settings, cpus);
+        let folder = object_folder(def, bytes, &settings, cpus, shared_folder.as_deref());
         let context =
             attach::Context { def, bytes, settings: &settings, cpus, typed: &typed, btf: btf.as_ref().ok() };
-        let adopt = |path: PathBuf| {
-            let adopted = context.adopt(&path);
+        let in_root = |root: &Path| shared_folder.as_ref().map(|name| root.join(name));
+        let adopt = |root: &Path| {
+            let path = root.join(&folder);
+            let adopted = context.adopt(&path, in_root(root).as_deref());
             if let Err(error) = &adopted
                 && path.exists()
             {
@@ -153,38 +150,51 @@ impl Loader {
             }
             adopted.ok()
         };
-        let mut shared = false;
+        let private = &mut self.private;
+        let mut load_unpinned = |lost: &mut Vec<String>| {
+            let Some(name) = &shared_folder else { return context.load(None, None) };
+            let private = private.get_or_insert_with(Private::mount).as_ref().map_err(Clone::clone);
+            let path = private.and_then(|private| private.folder(name));
+            if let Err(reason) = &path {
+                let maps: Vec<_> = def.shared.iter().map(|map| map.name).collect();
+                lost.push(format!("no {} in common with other programs ({reason})", maps.join(", ")));
+            }
+            context.load(None, path.ok().as_deref())
+        };
+        let mut is_guest = false;
         let running = match &self.pinning {
-            Pinning::Ignore => context.load(None)?,
-            Pinning::Look(root) => match adopt(root.join(&folder)) {
+            Pinning::Ignore => load_unpinned(&mut lost)?,
+            Pinning::Look(root) => match adopt(root) {
                 Some(adopted) => adopted,
-                None => context.load(None)?,
+                None => load_unpinned(&mut lost)?,
             },
             Pinning::Own(root) => match self.pins.get_or_insert_with(|| Pins::open(root)) {
                 Ok(pins) => {
-                    shared = !pins.is_owner();
-                    match pins.existing(&folder).and_then(adopt) {
+                    is_guest = !pins.is_owner();
+                    match adopt(root) {
                         Some(adopted) => adopted,
-                        None if shared => {
+                        None if is_guest => {
                             return Err(Unsupported(format!(
                                 "{} holds the kernel programs; stop it, or run this one with --no-ebpf",
                                 pins.other()
                             )));
                         }
-                        None => context.load_pinned(pins, &folder)?,
+                        None => context.load_pinned(pins, &folder, shared_folder.as_deref())?,
                     }
                 }
                 Err(reason) => {
                     lost.push(format!("not pinned, so counters restart with the agent ({reason})"));
-                    context.load(None)?
+                    load_unpinned(&mut lost)?
                 }
             },
         };
+        self.running.push(def.object);
         self.in_use.push(folder);
+        self.in_use.extend(shared_folder);
         for hook in running.hooks.iter().filter(|hook| !hook.loses.is_empty()) {
             lost.push(format!("no {} ({})", hook.loses, hook.refused));
         }
-        let variant = describe(&running.hooks, shared);
+        let variant = describe(&running.hooks, is_guest);
         self.programs.extend(running.programs);
         Ok(Opened {
             maps: running.maps,
@@ -211,6 +221,11 @@ impl Loader {
                 Err(error) => tracing::warn!(%error, "cannot remove old pins"),
             }
         }
+    }
+
+    /// Whether an object of that name has been opened and runs.
+    pub fn runs(&self, object: &str) -> bool {
+        self.running.contains(&object)
     }
 
     /// The programs that run, for their cost.
@@ -248,13 +263,17 @@ impl Opened {
 
     /// A view of a map with `banks` entries of `words` words.
     pub fn view(&self, name: &str, banks: u32, words: usize) -> Result<View, Unsupported> {
-        let (_, map) = self
-            .maps
-            .iter()
-            .find(|(known, _)| *known == name)
-            .ok_or_else(|| Unsupported(format!("the object has no map {name}")))?;
-        View::new(map.fd(), banks as usize * words)
-            .map_err(|error| Unsupported(format!("cannot map the pages of {name}: {error}")))
+        View::new(self.map(name)?.fd(), banks as usize * words).map_err(|error| unmapped(name, error))
+    }
+
+    /// The same of a map that the agent writes, too.
+    pub fn writable_view(&self, name: &str, banks: u32, words: usize) -> Result<WritableView, Unsupported> {
+        WritableView::new(self.map(name)?.fd(), banks as usize * words).map_err(|error| unmapped(name, error))
+    }
+
+    fn map(&self, name: &str) -> Result<&MapData, Unsupported> {
+        let found = self.maps.iter().find(|(known, _)| *known == name).map(|(_, map)| map);
+        found.ok_or_else(|| Unsupported(format!("the object has no map {name}")))
     }
 
     /// Whether a setting has another value than 0.
@@ -291,6 +310,31 @@ pub fn clean(pin_root: &Path) -> Result<Vec<String>, String> {
     Ok(removed)
 }
 
+/// Finds the fields in the kernel's types. Says whether programs with typed arguments can run, or why not,
+/// and notes what is lost by fields that are missing.
+fn resolve(
+    def: &BpfDef,
+    btf: &Result<Btf, String>,
+    settings: &mut Settings,
+    lost: &mut Vec<String>,
+) -> Result<(), String> {
+    let mut typed = btf.as_ref().map(|_| ()).map_err(Clone::clone);
+    for field in def.fields {
+        let offset = btf.as_ref().ok().and_then(|btf| field.paths.iter().find_map(|path| btf.resolve(path)));
+        match offset {
+            Some(offset) => settings.set(field.setting, offset),
+            None if field.loses.is_empty() => {
+                typed = typed.and_then(|()| Err(format!("the kernel has no {}", field.paths.join(" or "))));
+            }
+            // An alternative to another field is no loss.
+            None if field.loses.starts_with("nothing") => {}
+            None if btf.is_ok() => lost.push(format!("no {} ({})", field.loses, field.paths.join(" or "))),
+            None => lost.push(format!("no {}", field.loses)),
+        }
+    }
+    typed
+}
+
 fn entries(entries: Entries, settings: &Settings, cpus: u32) -> u32 {
     match entries {
         Entries::PerCpu => cpus,
@@ -305,8 +349,18 @@ fn entries(entries: Entries, settings: &Settings, cpus: u32) -> u32 {
     }
 }
 
+fn unmapped(name: &str, error: nix::Error) -> Unsupported {
+    Unsupported(format!("cannot map the pages of {name}: {error}"))
+}
+
 /// The folder of an object: anything that changes what its maps mean changes the name.
-fn folder_name(def: &BpfDef, bytes: &[u8], settings: &Settings, cpus: u32) -> String {
+fn object_folder(
+    def: &BpfDef,
+    bytes: &[u8],
+    settings: &Settings,
+    cpus: u32,
+    shared_folder: Option<&str>,
+) -> String {
     let mut hash = Sha256::new();
     let (before, after) = without_stamp(bytes);
     hash.update(before);
@@ -316,9 +370,14 @@ fn folder_name(def: &BpfDef, bytes: &[u8], settings: &Settings, cpus: u32) -> St
         hash.update(name.as_bytes());
         hash.update(value.to_ne_bytes());
     }
+    hash.update(shared_folder.unwrap_or_default());
+    folder_name(def.object, hash)
+}
+
+fn folder_name(kind: &str, hash: Sha256) -> String {
     let digest = hash.finalize();
     let short = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
-    format!("{}-{short:016x}", def.object)
+    format!("{kind}-{short:016x}")
 }
 
 /// The bytes of an object before and after the line that says which sources and compiler it comes from:
@@ -331,12 +390,12 @@ fn without_stamp(bytes: &[u8]) -> (&[u8], &[u8]) {
     (before, &stamp[length..])
 }
 
-fn describe(hooks: &[attach::Served], shared: bool) -> String {
+fn describe(hooks: &[attach::Served], is_guest: bool) -> String {
     let mut kinds: Vec<ProgramKind> = hooks.iter().map(|hook| hook.kind).collect();
     kinds.dedup();
     let kinds = match kinds.as_slice() {
         [kind] => kind.name().to_owned(),
         _ => hooks.iter().map(|h| format!("{} by {}", h.hook, h.kind.name())).collect::<Vec<_>>().join(", "),
     };
-    if shared { format!("{kinds}, counted by another pitot") } else { kinds }
+    if is_guest { format!("{kinds}, counted by another pitot") } else { kinds }
 }

@@ -68,9 +68,13 @@ impl Pins {
         }
     }
 
-    /// The folder of an object, if it is complete.
-    pub fn existing(&self, name: &str) -> Option<PathBuf> {
-        Some(self.root.join(name)).filter(|folder| folder.is_dir())
+    /// A folder that is whole at any time, because each of its pins is one by itself.
+    pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.root.join(name);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(folder),
+        }
     }
 
     /// A folder to fill; [`Self::finish`] gives it its name.
@@ -95,7 +99,7 @@ impl Pins {
         let mut removed = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if is_object(&name) && !keep.contains(&name) {
+            if is_ours(&name) && !keep.contains(&name) {
                 remove(&self.root.join(&name))?;
                 removed.push(name);
             }
@@ -117,7 +121,7 @@ impl Pins {
 }
 
 /// Whether a name is one that [`folder_name`](super::folder_name) makes, finished or not.
-fn is_object(name: &str) -> bool {
+fn is_ours(name: &str) -> bool {
     let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
     name.rsplit_once('-').is_some_and(|(object, hash)| {
         !object.is_empty() && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())

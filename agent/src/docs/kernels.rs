@@ -67,10 +67,11 @@ fn section(out: &mut String, def: &InputDef, bpf: &BpfDef) -> fmt::Result {
         bpf.fields.iter().try_for_each(|field| write_field(out, field))?;
         writeln!(out)?;
     }
-    if !bpf.maps.is_empty() {
+    if !bpf.maps.is_empty() || !bpf.shared.is_empty() {
         writeln!(out, "| Map | Entries |")?;
         writeln!(out, "| --- | --- |")?;
-        bpf.maps.iter().try_for_each(|map| write_map(out, map))?;
+        bpf.maps.iter().try_for_each(|map| write_map(out, map, ""))?;
+        bpf.shared.iter().try_for_each(|map| write_map(out, map, ", in common with other objects"))?;
         writeln!(out)?;
     }
     Ok(())
@@ -99,11 +100,11 @@ fn write_field(out: &mut String, field: &Field) -> fmt::Result {
     writeln!(out, "* {}; without it, {loses}", codes(field.paths.iter().copied()))
 }
 
-fn write_map(out: &mut String, map: &MapDef) -> fmt::Result {
+fn write_map(out: &mut String, map: &MapDef, common: &str) -> fmt::Result {
     let entries = match map.entries {
         Entries::PerCpu => "one per possible CPU".into(),
         Entries::Fixed(number) => number.to_string(),
         Entries::When(setting, number) => format!("{number} with `{setting}`, otherwise 1"),
     };
-    writeln!(out, "| `{}` | {entries} |", map.name)
+    writeln!(out, "| `{}` | {entries}{common} |", map.name)
 }

@@ -132,7 +132,7 @@ fn hooks_can_be_served() {
 fn kernel_names_are_not_cut() {
     let names = programs().flat_map(|(_, bpf)| {
         let programs = bpf.hooks.iter().flat_map(|hook| hook.variants).map(|variant| variant.program);
-        programs.chain(bpf.maps.iter().map(|map| map.name))
+        programs.chain(bpf.maps.iter().chain(bpf.shared).map(|map| map.name))
     });
     none(names.filter(|name| name.len() > MOST_BPF_NAME).map(Into::into));
 }

@@ -43,6 +43,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "BANKS", entries: Entries::PerCpu },
         MapDef { name: "STAMPS", entries: Entries::When("WAIT", 1024) },
     ],
+    shared: &[],
     oldest: None,
 };
 

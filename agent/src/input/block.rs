@@ -76,6 +76,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "BLOCK_DEVICE", entries: Entries::Fixed(DEVICES) },
         MapDef { name: "BLOCK_START", entries: Entries::Fixed(IN_FLIGHT) },
     ],
+    shared: &[],
     // An atomic add that returns what was there (5.12), and `request_queue.disk`.
     oldest: Some(KernelVersion(5, 15)),
 };

@@ -103,6 +103,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "IRQ_HEADER", entries: Entries::Fixed(1) },
         MapDef { name: "IRQ_SLOT", entries: Entries::Fixed(NUMBERS) },
     ],
+    shared: &[],
     // An atomic compare and exchange.
     oldest: Some(KernelVersion(5, 12)),
 };

@@ -94,6 +94,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "SYSCALL_TIME", entries: Entries::When("LATENCY", NUMBERS) },
         MapDef { name: "SYSCALL_START", entries: Entries::When("LATENCY", IN_FLIGHT) },
     ],
+    shared: &[],
     oldest: None,
 };
 

@@ -99,6 +99,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "TCP_HEADER", entries: Entries::Fixed(1) },
         MapDef { name: "TCP_START", entries: Entries::Fixed(TIMED) },
     ],
+    shared: &[],
     // The helper that tells TCP sockets from others.
     oldest: Some(KernelVersion(5, 9)),
 };

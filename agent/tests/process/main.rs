@@ -16,4 +16,5 @@ mod pins;
 #[expect(dead_code, reason = "shared with the tests of the kernel programs, which need more of it")]
 mod raw;
 mod restart;
+mod shared;
 mod together;
