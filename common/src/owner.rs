@@ -72,7 +72,8 @@ mod tests {
     fn fill(ids: impl Iterator<Item = u64>) -> usize {
         let mut table = vec![FREE; SLOTS as usize];
         for (count, id) in ids.enumerate() {
-            let free = |set: u32| (set..set + WAYS).filter(|&at| table[at as usize] == FREE).collect::<Vec<_>>();
+            let free =
+                |set: u32| (set..set + WAYS).filter(|&at| table[at as usize] == FREE).collect::<Vec<_>>();
             let [first, second] = sets(id).map(free);
             let emptier = if second.len() > first.len() { second } else { first };
             match emptier.first() {

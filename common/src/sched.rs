@@ -24,6 +24,8 @@ pub const LAST: usize = MIGRATIONS + 1;
 pub const IDLE: usize = LAST + 1;
 /// Word of the run queue's clock at the first switch.
 pub const FIRST: usize = IDLE + 1;
+/// A word for the program alone.
+pub const SCRATCH: usize = FIRST + 1;
 /// First word of the wait histogram.
 pub const WAIT: usize = crate::bank::LINE_WORDS;
 /// Words of one CPU's bank.

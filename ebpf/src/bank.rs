@@ -14,7 +14,7 @@ pub const MMAPABLE: u32 = 1 << 10;
 /// A move to itself: nothing at all would leave two source lines for the next instruction, and the kernel
 /// refuses a program with that.
 #[inline(always)]
-pub(crate) fn opaque(mut index: usize) -> usize {
+pub fn opaque(mut index: usize) -> usize {
     // SAFETY: the register keeps its value.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) index, options(pure, nomem, nostack)) };
     index
@@ -35,7 +35,19 @@ impl<const WORDS: usize> Own<'_, WORDS> {
     /// What a word holds.
     #[inline(always)]
     pub fn get(&self, word: usize) -> u64 {
-        self.0.get(word).copied().unwrap_or(0)
+        match self.0.get(word) {
+            // SAFETY: the reference proves the word is inside the map value. Volatile, for `forget`.
+            Some(cell) => unsafe { core::ptr::read_volatile(cell) },
+            None => 0,
+        }
+    }
+
+    /// Passes a number through a word. What comes out is any number to the verifier, so that ways through
+    /// the program on which it is known to be one or another meet here, and are followed from here only once.
+    #[inline(always)]
+    pub fn forget(&mut self, word: usize, value: u64) -> u64 {
+        self.set(word, value);
+        self.get(word)
     }
 
     /// Gives a word a value that readers must see neither earlier nor later than what is written around it.

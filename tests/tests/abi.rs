@@ -14,7 +14,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, irq, sched, syscall, tcp};
+use pitot_common::{block, irq, owner, sched, syscall, tcp};
 use xtask::{elf, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -51,7 +51,10 @@ const SHAPES: &[Shape] = &[
     bank("IRQ_HEADER", irq::header::WORDS),
     // The agent finds a line's number in the header.
     table("IRQ_SLOT", size_of::<u32>(), WORD),
+    bank("OWNER_CPU", owner::cpu::WORDS),
+    bank("OWNER_TABLE", owner::TABLE_WORDS),
     bank("SCHED", sched::BANK_WORDS),
+    bank("SCHED_OWNER", sched::owner::WORDS),
     bank("SYSCALL", syscall::BANK_WORDS),
     bank("SYSCALL_TIME", syscall::LATENCY_WORDS),
     table("SYSCALL_START", WORD, 2 * WORD),

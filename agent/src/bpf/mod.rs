@@ -8,6 +8,7 @@ mod btf;
 #[expect(unsafe_code, reason = "mapping the pages of a kernel map")]
 pub mod map;
 pub mod object;
+pub mod owner;
 pub mod pin;
 mod program;
 mod shared;
@@ -15,12 +16,14 @@ mod shared;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
+use pitot_common::owner::{TABLE_WORDS, cpu};
 use sha2::{Digest, Sha256};
 
 pub use self::program::Program;
 use self::{
     btf::Btf,
     map::{View, WritableView},
+    owner::Owners,
     pin::Pins,
     shared::Private,
 };
@@ -44,6 +47,8 @@ pub struct Loader {
     pinning: Pinning,
     pins: Option<Result<Pins, String>>,
     btf: Option<Result<Btf, String>>,
+    /// The owners of each table of owners, by the number of its map.
+    owners: Vec<(u32, Owners)>,
     /// Where maps are shared that are not pinned.
     private: Option<Result<Private, String>>,
     running: Vec<&'static str>,
@@ -55,6 +60,8 @@ pub struct Loader {
 pub struct Opened {
     maps: Vec<(&'static str, MapData)>,
     cpus: u32,
+    /// Whether its maps are this process's to write.
+    is_keeper: bool,
     /// How each hook is served.
     pub variant: String,
     /// What is missing on this host.
@@ -100,6 +107,7 @@ impl Loader {
             pinning,
             pins: None,
             btf: None,
+            owners: Vec::new(),
             private: None,
             running: Vec::new(),
             in_use: Vec::new(),
@@ -162,15 +170,20 @@ impl Loader {
             context.load(None, path.ok().as_deref())
         };
         let mut is_guest = false;
+        let mut is_keeper = true;
         let running = match &self.pinning {
             Pinning::Ignore => load_unpinned(&mut lost)?,
             Pinning::Look(root) => match adopt(root) {
-                Some(adopted) => adopted,
+                Some(adopted) => {
+                    is_keeper = false;
+                    adopted
+                }
                 None => load_unpinned(&mut lost)?,
             },
             Pinning::Own(root) => match self.pins.get_or_insert_with(|| Pins::open(root)) {
                 Ok(pins) => {
                     is_guest = !pins.is_owner();
+                    is_keeper = !is_guest;
                     match adopt(root) {
                         Some(adopted) => adopted,
                         None if is_guest => {
@@ -199,6 +212,7 @@ impl Loader {
         Ok(Opened {
             maps: running.maps,
             cpus,
+            is_keeper,
             variant,
             typed: running.hooks.iter().all(|hook| hook.kind == ProgramKind::TpBtf),
             settings,
@@ -221,6 +235,23 @@ impl Loader {
                 Err(error) => tracing::warn!(%error, "cannot remove old pins"),
             }
         }
+    }
+
+    /// The owners for which an object counts. Objects that share their table share these.
+    pub fn owners(&mut self, opened: &Opened) -> Result<Owners, Unsupported> {
+        let table = opened.map("OWNER_TABLE")?;
+        let number = table.info().map_err(|error| Unsupported(error.to_string()))?.id();
+        if let Some((_, owners)) = self.owners.iter().find(|(known, _)| *known == number) {
+            return Ok(owners.clone());
+        }
+        let owners = Owners::new(
+            opened.writable_view("OWNER_TABLE", 1, TABLE_WORDS)?,
+            opened.view("OWNER_CPU", opened.cpus(), cpu::WORDS)?,
+            &self.sysfs,
+            opened.is_keeper,
+        );
+        self.owners.push((number, owners.clone()));
+        Ok(owners)
     }
 
     /// Whether an object of that name has been opened and runs.
@@ -338,6 +369,7 @@ fn resolve(
 fn entries(entries: Entries, settings: &Settings, cpus: u32) -> u32 {
     match entries {
         Entries::PerCpu => cpus,
+        Entries::PerCpuTimes(n) => cpus.saturating_mul(n),
         Entries::Fixed(n) => n,
         Entries::When(setting, n) => {
             if settings.is_on(setting) {

@@ -6,6 +6,7 @@
 mod names;
 
 use std::{
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -15,8 +16,7 @@ use std::{
 
 use pitot_common::owner::{BANKS, FREE, GONE, LEAVING, PAST, SHOWN, SLOTS, cpu};
 
-pub(super) use self::names::Names;
-use self::names::Name;
+use self::names::{Name, Names};
 use super::map::{View, WritableView};
 use crate::catalogue::{Entries, MapDef};
 
@@ -91,12 +91,12 @@ struct Banks {
 
 impl Owners {
     /// The owners of a table, and of those who run on each CPU.
-    pub(super) fn new(table: WritableView, cpus: View, names: Names, keeper: bool) -> Self {
+    pub(super) fn new(table: WritableView, cpus: View, sysfs: &Path, keeper: bool) -> Self {
         let slots = std::iter::repeat_with(|| None).take(SLOTS as usize).collect();
         Self(Arc::new(Mutex::new(Registry {
             table,
             cpus,
-            names,
+            names: Names::find(sysfs),
             keeper,
             slots,
             banks: Vec::new(),

@@ -103,6 +103,7 @@ fn write_field(out: &mut String, field: &Field) -> fmt::Result {
 fn write_map(out: &mut String, map: &MapDef, common: &str) -> fmt::Result {
     let entries = match map.entries {
         Entries::PerCpu => "one per possible CPU".into(),
+        Entries::PerCpuTimes(number) => format!("{number} per possible CPU"),
         Entries::Fixed(number) => number.to_string(),
         Entries::When(setting, number) => format!("{number} with `{setting}`, otherwise 1"),
     };

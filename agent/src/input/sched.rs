@@ -18,8 +18,8 @@ use crate::{
     accumulator::{Accumulator, Histogram},
     bpf::{Opened, map::View, owner::OWNER_MAPS},
     catalogue::{
-        BpfDef, Buckets, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since, Source, Unit,
-        Variant,
+        BpfDef, Buckets, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since,
+        Source, Unit, Variant,
     },
 };
 
@@ -51,7 +51,10 @@ pub static DEF: InputDef = InputDef {
         })?;
         let by_owner = if opened.is_on("OWNERS_ON") && opened.is_typed() {
             let owners = cx.bpf.owners(&opened)?;
-            owners.clean_up(opened.writable_view("SCHED_OWNER", opened.cpus() * owner::BANKS, sched::owner::WORDS)?, sched::owner::WORDS);
+            owners.clean_up(
+                opened.writable_view("SCHED_OWNER", opened.cpus() * owner::BANKS, sched::owner::WORDS)?,
+                sched::owner::WORDS,
+            );
             let banks = opened.view("SCHED_OWNER", opened.cpus() * owner::BANKS, sched::owner::WORDS)?;
             let cpus = opened.view("OWNER_CPU", opened.cpus(), owner::cpu::WORDS)?;
             Some(ByOwner::new(owners, banks, cpus))
@@ -75,7 +78,11 @@ static BPF: BpfDef = BpfDef {
             name: "sched_switch",
             variants: &[
                 Variant { program: "sched_switch", kind: ProgramKind::TpBtf, loses: "" },
-                Variant { program: "sched_switch_r", kind: ProgramKind::RawTp, loses: "run-queue wait, cgroups" },
+                Variant {
+                    program: "sched_switch_r",
+                    kind: ProgramKind::RawTp,
+                    loses: "run-queue wait, cgroups",
+                },
             ],
             when: "",
         },
@@ -157,7 +164,7 @@ impl Input for Sched {
         Some(&self.opened)
     }
 
-    fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+    fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
         for switch in Switch::ALL {
             let count = self.banks.sum(BANK_WORDS, SWITCHES + switch.index());
             acc.put(&SWITCHES_TOTAL, &[switch.label().as_bytes()], count);
@@ -171,7 +178,7 @@ impl Input for Sched {
         }
         acc.put(&MIGRATIONS_TOTAL, &[], self.banks.sum(BANK_WORDS, MIGRATIONS));
         if let Some(by_owner) = &mut self.by_owner {
-            by_owner.collect(&self.banks, acc);
+            by_owner.collect(cx.started, &self.banks, acc);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Numbers of the text formats, and classic buckets of a native histogram.
 
-use bytes::BytesMut;
 use crate::accumulator::Histogram;
+use bytes::BytesMut;
 
 /// Whole numbers below this are exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;

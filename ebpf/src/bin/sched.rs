@@ -20,10 +20,10 @@ use aya_ebpf::{
 use pitot_common::{
     histogram::{OCTAVE_SLOTS, Scale, TIME_SLOTS, octave},
     owner::{self as owners, OTHER, cpu},
-    sched::{BANK_WORDS, FIRST, IDLE, LAST, MIGRATIONS, SWITCHES, Switch, WAIT, owner},
+    sched::{BANK_WORDS, FIRST, IDLE, LAST, MIGRATIONS, SCRATCH, SWITCHES, Switch, WAIT, owner},
 };
 use pitot_ebpf::{
-    bank::{MMAPABLE, Own},
+    bank::{MMAPABLE, Own, opaque},
     get,
     kernel::field,
     object,
@@ -80,6 +80,9 @@ fn bank(cpu: u32) -> Option<Own<'static, BANK_WORDS>> {
 /// The bank of an owner on a CPU.
 #[inline(always)]
 fn owner_bank(cpu: u32, slot: u32) -> Option<Own<'static, { owner::WORDS }>> {
+    if slot > OTHER {
+        return None;
+    }
     let bank = SCHED_OWNER.get_ptr_mut(cpu * owners::BANKS + slot)?;
     // SAFETY: as above.
     Some(Own(unsafe { &mut *bank }))
@@ -136,39 +139,37 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         // SAFETY: a trusted task pointer; the offset comes from the kernel's BTF.
         u64::from(unsafe { field::<u32>(prev, get!(TASK_STATE)) })
     };
-    let reason = reason(preempt & 1 == 1, state);
-    bank.add(SWITCHES + reason.index(), 1);
+    let reason = bank.forget(SCRATCH, reason(preempt & 1 == 1, state).index() as u64) as usize;
+    bank.add(opaque(SWITCHES + reason), 1);
     if get!(WAIT_ON) == 0 {
         return 0;
     }
     let next: *const u8 = ctx.arg(2);
     let clock = clock(next);
+    let slot =
+        if get!(OWNERS_ON) == 1 { change_owner(cpu, &mut bank, reason, next, clock) } else { u32::MAX };
     // SAFETY: as above.
     let queued: u64 = unsafe { field(next, get!(TASK_QUEUED)) };
+    // Zero: not queued by the scheduler's accounting, as the idle task.
+    if queued == 0 {
+        return 0;
+    }
+    let owner = owner_bank(cpu, slot);
+    // Last, because the verifier follows each bucket's way to the end.
     let wait = clock.wrapping_sub(queued);
     let wait_slot = if wait == 0 { 0 } else { Scale::Nanoseconds.slot(wait) };
-    // Zero: not queued by the scheduler's accounting, as the idle task.
-    if queued != 0 {
-        bank.observe_slot(WAIT, TIME_SLOTS, wait_slot, wait);
-    }
-    if get!(OWNERS_ON) == 1 {
-        let slot = change_owner(cpu, &mut bank, reason, next, clock);
-        if queued != 0
-            && slot <= OTHER
-            && let Some(mut owner) = owner_bank(cpu, slot)
-        {
-            owner.observe_slot(owner::WAIT, OCTAVE_SLOTS, octave(wait_slot), wait);
-        }
+    bank.observe_slot(WAIT, TIME_SLOTS, wait_slot, wait);
+    if let Some(mut owner) = owner {
+        owner.observe_slot(owner::WAIT, OCTAVE_SLOTS, octave(wait_slot), wait);
     }
     0
 }
 
-/// Charges the time since the last switch to who had the CPU, and notes who has it now: its slot, or one past
-/// the last for nobody.
+/// Charges the time since the last switch to who had the CPU, and notes who has it now: its slot, or
+/// one that no map has.
 #[inline(always)]
-fn change_owner(cpu: u32, bank: &mut Own<'_, BANK_WORDS>, reason: Switch, next: *const u8, clock: u64) -> u32 {
-    const NOBODY: u32 = OTHER + 1;
-    let Some(current) = OWNER_CPU.get_ptr_mut(cpu) else { return NOBODY };
+fn change_owner(cpu: u32, bank: &mut Own<'_, BANK_WORDS>, reason: usize, next: *const u8, clock: u64) -> u32 {
+    let Some(current) = OWNER_CPU.get_ptr_mut(cpu) else { return u32::MAX };
     // SAFETY: the kernel returned a pointer to a whole map value; only this program writes it, on this CPU.
     let mut current = Own(unsafe { &mut *current });
     let last = bank.get(LAST);
@@ -182,30 +183,26 @@ fn change_owner(cpu: u32, bank: &mut Own<'_, BANK_WORDS>, reason: Switch, next: 
         bank.add(IDLE, ran);
     } else if let Some(mut owner) = owner_bank(cpu, holder.wrapping_sub(1) as u32) {
         owner.add(owner::RUN, ran);
-        if !matches!(reason, Switch::Idle) {
-            owner.add(owner::SWITCHES + reason.index(), 1);
+        if reason < Switch::Idle.index() {
+            owner.add(opaque(owner::SWITCHES + reason), 1);
         }
     }
     // SAFETY: as above.
-    let slot = if unsafe { field::<u32>(next, get!(TASK_PID)) } == 0 {
-        current.set(cpu::CURRENT, cpu::IDLE);
-        NOBODY
+    let holder = if unsafe { field::<u32>(next, get!(TASK_PID)) } == 0 {
+        cpu::IDLE
     } else {
         let id = cgroup(next);
-        let slot = if id == current.get(cpu::LAST_ID) {
-            current.get(cpu::LAST_SLOT) as u32
-        } else {
+        if id != current.get(cpu::LAST_ID) {
             let slot = slot_of(&OWNER_TABLE, id);
             // Who found no room tries again: there may be some by then.
             current.set(cpu::LAST_ID, if slot == OTHER { 0 } else { id });
             current.set(cpu::LAST_SLOT, u64::from(slot));
-            slot
-        };
-        current.set(cpu::CURRENT, u64::from(slot) + 1);
-        slot
+        }
+        current.get(cpu::LAST_SLOT) + 1
     };
+    let holder = current.forget(cpu::CURRENT, holder);
     bank.set(LAST, clock);
-    slot
+    holder.wrapping_sub(1) as u32
 }
 
 #[btf_tracepoint(function = "sched_migrate_task")]

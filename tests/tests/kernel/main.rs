@@ -10,8 +10,10 @@
 )]
 
 mod block;
+mod cgroups;
 mod host;
 mod irq;
+mod owner;
 mod proc;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper because nobody needs them")]
 mod raw;

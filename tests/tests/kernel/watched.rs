@@ -1,6 +1,6 @@
 //! An input of the library with programs of its own, which live as long as it does.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use pitot::{
     accumulator::{Histogram, MemoryAccumulator, OwnedValue},
@@ -33,8 +33,15 @@ impl Watched {
     }
 
     pub(crate) fn read(&mut self) -> Reading {
+        self.read_after(Duration::ZERO)
+    }
+
+    /// Reads as if so much time had passed.
+    pub(crate) fn read_after(&mut self, time: Duration) -> Reading {
         let mut samples = MemoryAccumulator::new();
-        self.input.collect(&CollectContext::new(Duration::from_secs(1)), &mut samples).unwrap();
+        let mut then = CollectContext::new(Duration::from_secs(1));
+        (then.started, then.deadline) = (then.started + time, then.deadline + time);
+        self.input.collect(&then, &mut samples).unwrap();
         Reading(samples)
     }
 }
@@ -48,6 +55,17 @@ impl Reading {
     )]
     pub(crate) fn count(&self, name: &str, labels: &[&str]) -> u64 {
         self.0.number(name, labels).unwrap_or(0.0) as u64
+    }
+
+    /// Any number.
+    pub(crate) fn number(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        self.0.number(name, labels)
+    }
+
+    /// What the first label of a metric is in all its series.
+    pub(crate) fn label_values(&self, name: &str) -> BTreeSet<String> {
+        let first = |s: &pitot::accumulator::OwnedSample| Some(s.labels.first()?.1.clone());
+        self.0.samples().iter().filter(|s| s.name == name).filter_map(first).collect()
     }
 
     /// The sum of a counter over all its series.

@@ -20,8 +20,7 @@ use crate::{
 const CGROUP: Label = Label::bounded("cgroup", SLOTS + 1);
 /// Nobody's switches are no owner's.
 const REASONS: &[Switch] = &[Switch::Preempted, Switch::Blocked];
-const WAITS: Buckets =
-    Buckets { scale: Scale::NanosecondOctaves, slots: OCTAVE_SLOTS, first: -20, last: 4 };
+const WAITS: Buckets = Buckets { scale: Scale::NanosecondOctaves, slots: OCTAVE_SLOTS, first: -20, last: 4 };
 
 pub(super) static CPU_SECONDS: Metric = Metric::counter(
     "sched_cgroup_cpu_seconds_total",
@@ -121,13 +120,13 @@ impl ByOwner {
     }
 
     /// Delivers the series of all cgroups and of nobody.
-    pub(super) fn collect(&mut self, sched: &View, acc: &mut dyn Accumulator) {
+    pub(super) fn collect(&mut self, at: Instant, sched: &View, acc: &mut dyn Accumulator) {
         let now = self.look_at_cpus(sched);
         let Self { owners, banks, held, shown, waits, others, .. } = self;
-        let mut bank = |slot: u32, waits: &mut Histogram| sum(banks, held, slot, waits);
+        let bank = |slot: u32, waits: &mut Histogram| sum(banks, held, slot, waits);
         others.clear();
         let mut charged = 0;
-        let usage = owners.visit(Instant::now(), |owner| {
+        let usage = owners.visit(at, |owner| {
             waits.clear();
             let (ran, switches) = bank(owner.slot, waits);
             charged += ran;
@@ -234,7 +233,11 @@ fn cpu_bank(cpu: usize, slot: u32) -> usize {
 fn sum(view: &View, held: &[Held], slot: u32, waits: &mut Histogram) -> (u64, [u64; 2]) {
     let (mut ran, mut switches) = (0, [0; 2]);
     for (bank, held) in banks(view, owner::WORDS, slot).zip(held) {
-        ran += if held.holder == u64::from(slot) + 1 { held.ran } else { bank[owner::RUN].load(Ordering::Relaxed) };
+        ran += if held.holder == u64::from(slot) + 1 {
+            held.ran
+        } else {
+            bank[owner::RUN].load(Ordering::Relaxed)
+        };
         for (sum, reason) in switches.iter_mut().zip(REASONS) {
             *sum += bank[owner::SWITCHES + reason.index()].load(Ordering::Relaxed);
         }
