@@ -56,6 +56,8 @@ const SHAPES: &[Shape] = &[
     bank("SCHED", sched::BANK_WORDS),
     bank("SCHED_OWNER", sched::owner::WORDS),
     bank("SYSCALL", syscall::BANK_WORDS),
+    bank("SYSCALL_CHOICE", syscall::CHOICE_WORDS),
+    bank("SYSCALL_ERRORS", syscall::ERRORS_WORDS),
     bank("SYSCALL_TIME", syscall::LATENCY_WORDS),
     table("SYSCALL_START", WORD, 2 * WORD),
     bank("TCP", tcp::BANK_WORDS),

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pitot_common::owner::{BANKS, FREE, GONE, LEAVING, PAST, SHOWN, SLOTS, cpu};
+use pitot_common::owner::{BANKS, FREE, GONE, LEAVING, OTHER, PAST, SHOWN, SLOTS, cpu};
 
 use self::names::{Name, Names};
 use super::map::{View, WritableView};
@@ -86,7 +86,32 @@ struct Known {
 /// A map by owner, to be emptied when an owner is gone.
 struct Banks {
     view: WritableView,
-    words: usize,
+    place: Place,
+}
+
+/// Where the banks of owners lie in a map: in any number of runs (one for each CPU, say), the first bank of
+/// each some words after its begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Words of a run.
+    pub run: usize,
+    /// Words before its first bank.
+    pub first: usize,
+    /// Words of a bank.
+    pub words: usize,
+}
+
+impl Place {
+    /// Nothing but banks.
+    pub const fn banks(words: usize) -> Self {
+        Self { run: BANKS as usize * words, first: 0, words }
+    }
+
+    /// The banks of one owner, one in each run.
+    pub fn of(self, view: &View, slot: u32) -> impl Iterator<Item = &[AtomicU64]> {
+        let at = self.first + slot as usize * self.words;
+        view.words().chunks_exact(self.run).map(move |run| &run[at..at + self.words])
+    }
 }
 
 impl Owners {
@@ -105,10 +130,10 @@ impl Owners {
         })))
     }
 
-    /// Has a map emptied with the slots: banks of so many words, [`BANKS`] to a run, and any number of runs.
-    pub fn clean_up(&self, view: WritableView, words: usize) {
+    /// Has a map emptied with the slots.
+    pub fn clean_up(&self, view: WritableView, place: Place) {
         if let Some(mut registry) = self.registry() {
-            registry.banks.push(Banks { view, words });
+            registry.banks.push(Banks { view, place });
         }
     }
 
@@ -245,10 +270,10 @@ impl Registry {
     fn empty(&self, slot: usize) {
         let shown = self.table.words()[SHOWN + slot].load(Ordering::Acquire) != FREE;
         let heir = if shown { PAST } else { GONE } as usize;
-        for Banks { view, words } in &self.banks {
-            for run in (0..view.words().len()).step_by(BANKS as usize * words) {
-                for word in 0..*words {
-                    let [from, to] = [slot, heir].map(|bank| run + bank * words + word);
+        for Banks { view, place } in &self.banks {
+            for run in (0..view.words().len()).step_by(place.run) {
+                for word in 0..place.words {
+                    let [from, to] = [slot, heir].map(|bank| run + place.first + bank * place.words + word);
                     let [left, kept] = [from, to].map(|at| view.words()[at].load(Ordering::Acquire));
                     if left != 0 {
                         view.store(to, kept.wrapping_add(left));
@@ -261,8 +286,38 @@ impl Registry {
     }
 }
 
-/// The banks of one owner in a map by owner: one in each run of [`BANKS`].
-pub fn banks(view: &View, words: usize, slot: u32) -> impl Iterator<Item = &[AtomicU64]> {
-    let bank = slot as usize * words;
-    view.words().chunks_exact(BANKS as usize * words).map(move |run| &run[bank..bank + words])
+impl Owners {
+    /// Adds up the first words of every owner's banks, and hands them out by name; last those of all that have
+    /// none, if they counted anything, as `other`. Sums of zeros only are left out.
+    pub fn sums<const WORDS: usize>(
+        &self,
+        now: Instant,
+        view: &View,
+        place: Place,
+        mut deliver: impl FnMut(&[u8], &[u64; WORDS]),
+    ) {
+        let add = |sums: &mut [u64; WORDS], slot| {
+            for bank in place.of(view, slot) {
+                for (sum, word) in sums.iter_mut().zip(bank) {
+                    *sum += word.load(Ordering::Relaxed);
+                }
+            }
+        };
+        let mut others = [0; WORDS];
+        self.visit(now, |owner| match owner.name {
+            None => add(&mut others, owner.slot),
+            Some(name) => {
+                let mut sums = [0; WORDS];
+                add(&mut sums, owner.slot);
+                if sums != [0; WORDS] {
+                    deliver(name, &sums);
+                }
+            }
+        });
+        add(&mut others, OTHER);
+        add(&mut others, GONE);
+        if others != [0; WORDS] {
+            deliver(b"other", &others);
+        }
+    }
 }

@@ -51,11 +51,9 @@ pub static DEF: InputDef = InputDef {
         })?;
         let by_owner = if opened.is_on("OWNERS_ON") && opened.is_typed() {
             let owners = cx.bpf.owners(&opened)?;
-            owners.clean_up(
-                opened.writable_view("SCHED_OWNER", opened.cpus() * owner::BANKS, sched::owner::WORDS)?,
-                sched::owner::WORDS,
-            );
-            let banks = opened.view("SCHED_OWNER", opened.cpus() * owner::BANKS, sched::owner::WORDS)?;
+            let banks = opened.cpus() * owner::BANKS;
+            owners.clean_up(opened.writable_view("SCHED_OWNER", banks, sched::owner::WORDS)?, owners::PLACE);
+            let banks = opened.view("SCHED_OWNER", banks, sched::owner::WORDS)?;
             let cpus = opened.view("OWNER_CPU", opened.cpus(), owner::cpu::WORDS)?;
             Some(ByOwner::new(owners, banks, cpus))
         } else {

@@ -12,11 +12,13 @@ use crate::{
     accumulator::{Accumulator, Histogram},
     bpf::{
         map::View,
-        owner::{Owners, Usage, banks},
+        owner::{Owners, Place, Usage},
     },
     catalogue::{Buckets, Label, Metric, Since, Unit},
 };
 
+/// Where the banks of owners are.
+pub(super) const PLACE: Place = Place::banks(owner::WORDS);
 const CGROUP: Label = Label::bounded("cgroup", SLOTS + 1);
 /// Nobody's switches are no owner's.
 const REASONS: &[Switch] = &[Switch::Preempted, Switch::Blocked];
@@ -232,7 +234,7 @@ fn cpu_bank(cpu: usize, slot: u32) -> usize {
 /// Adds up what the CPUs counted for an owner.
 fn sum(view: &View, held: &[Held], slot: u32, waits: &mut Histogram) -> (u64, [u64; 2]) {
     let (mut ran, mut switches) = (0, [0; 2]);
-    for (bank, held) in banks(view, owner::WORDS, slot).zip(held) {
+    for (bank, held) in PLACE.of(view, slot).zip(held) {
         ran += if held.holder == u64::from(slot) + 1 {
             held.ran
         } else {

@@ -1,0 +1,89 @@
+//! The errors of chosen system calls.
+
+use nix::errno::Errno;
+use pitot_common::syscall::{CHOICE_WORDS, CHOSEN, ERROR_WORDS, ERRORS_WORDS};
+
+use crate::{
+    accumulator::Accumulator,
+    bpf::{
+        Opened,
+        map::{View, WritableView},
+    },
+    catalogue::{Label, Metric, Since, Unsupported},
+    input::Pattern,
+};
+
+pub(super) static ERRORS_TOTAL: Metric = Metric::counter(
+    "syscall_errors_total",
+    "Chosen system calls that failed, by name and error; other is an error without a number of its own, such as being restarted.",
+    &[Label::bounded("syscall", CHOSEN), Label::bounded("errno", ERROR_WORDS as u32)],
+)
+.since(Since::Attach);
+
+pub(super) struct Errors {
+    banks: View,
+    /// The names of the chosen calls, in the order of their places.
+    chosen: Vec<Box<[u8]>>,
+    /// The names of errors, by number.
+    errors: Vec<String>,
+    /// Tells the program which calls are chosen.
+    _choice: WritableView,
+}
+
+impl Errors {
+    /// Chooses the calls that a pattern matches; there is room for [`CHOSEN`] of them.
+    pub(super) fn new(opened: &Opened, names: &[Box<[u8]>], pattern: &Pattern) -> Result<Self, Unsupported> {
+        let choice = opened.writable_view("SYSCALL_CHOICE", 1, CHOICE_WORDS)?;
+        let matching = names.iter().enumerate().filter(|(_, name)| pattern.matches(name));
+        let mut chosen = Vec::new();
+        for (number, name) in matching {
+            if chosen.len() == CHOSEN as usize {
+                return Err(Unsupported(format!(
+                    "input.syscall.errors matches more than {CHOSEN} calls: name those that matter"
+                )));
+            }
+            chosen.push(name.clone());
+            choice.store(number, chosen.len() as u64);
+        }
+        Ok(Self {
+            banks: opened.view("SYSCALL_ERRORS", opened.cpus(), ERRORS_WORDS)?,
+            chosen,
+            errors: (0..ERROR_WORDS).map(error_name).collect(),
+            _choice: choice,
+        })
+    }
+
+    pub(super) fn collect(&self, acc: &mut dyn Accumulator) {
+        for (place, call) in self.chosen.iter().enumerate() {
+            for (number, error) in self.errors.iter().enumerate() {
+                let count = self.banks.sum(ERRORS_WORDS, place * ERROR_WORDS + number);
+                // An error that never happened has no series.
+                if count > 0 {
+                    acc.put(&ERRORS_TOTAL, &[call, error.as_bytes()], count);
+                }
+            }
+        }
+    }
+}
+
+/// The name of an error as programmers write it.
+fn error_name(number: usize) -> String {
+    let error = i32::try_from(number).map_or(Errno::UnknownErrno, Errno::from_raw);
+    match (number, error) {
+        (0, _) => "other".to_owned(),
+        (_, Errno::UnknownErrno) => number.to_string(),
+        (_, error) => format!("{error:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_their_usual_names() {
+        assert_eq!(error_name(2), "ENOENT");
+        assert_eq!(error_name(0), "other");
+        assert_eq!(error_name(134), "134");
+    }
+}
