@@ -79,6 +79,7 @@ static BPF: BpfDef = BpfDef {
     ],
     maps: &[MapDef { name: "SCHED", entries: Entries::PerCpu }],
     shared: &[],
+    under_way: &[],
     oldest: None,
 };
 

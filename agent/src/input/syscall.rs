@@ -12,7 +12,7 @@ use crate::{
     bpf::{Opened, map::View},
     catalogue::{
         BpfDef, Buckets, Entries, Field, Hook, Label, MapDef, Metric, OptionDef, OptionValue, ProgramKind,
-        Since, Source, Unit, Variant,
+        Since, Source, UnderWay, Unit, Variant,
     },
 };
 
@@ -95,6 +95,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "SYSCALL_START", entries: Entries::When("LATENCY", IN_FLIGHT) },
     ],
     shared: &[],
+    under_way: &[UnderWay::Map("SYSCALL_START")],
     oldest: None,
 };
 

@@ -121,7 +121,7 @@ fn pins_that_are_not_whole_are_replaced() {
     let place = Place::new("damaged");
     drop(place.start("", &[]));
     let sched = pins::objects(&place.pins).remove("sched").unwrap();
-    fs::remove_file(sched.join("link-sched_switch")).unwrap();
+    fs::remove_file(pins::link(&sched, "sched_switch")).unwrap();
     let agent = place.start("", &[]);
     assert_eq!(agent.state("sched"), ["running", "tp_btf", ""]);
     pins::assert_whole(&place.pins);
