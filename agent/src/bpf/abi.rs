@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn other_programs_keep_the_maps() {
         let before = names(bytes("tcp").unwrap(), &[]);
-        let after = names(&with("GPL\0", "GPL "), &[]);
+        let after = names(&with("GPL\0", "MIT\0"), &[]);
         assert_eq!(before.maps, after.maps);
         assert_ne!(before.programs, after.programs);
     }

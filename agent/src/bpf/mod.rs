@@ -49,7 +49,7 @@ pub struct Loader {
     sysfs: PathBuf,
     placement: Placement,
     btf: Option<Result<Btf, String>>,
-    running: Vec<&'static str>,
+    running: Vec<(&'static str, SystemTime)>,
     programs: Vec<Program>,
 }
 
@@ -141,7 +141,7 @@ impl Loader {
         let context =
             attach::Context { def, bytes, settings: &settings, cpus, typed: &typed, btf: btf.as_ref().ok() };
         let running = self.placement.run(&context, names, &mut lost)?;
-        self.running.push(def.object);
+        self.running.push((def.object, running.since));
         for hook in running.hooks.iter().filter(|hook| !hook.loses.is_empty()) {
             lost.push(format!("no {} ({})", hook.loses, hook.refused));
         }
@@ -167,7 +167,7 @@ impl Loader {
 
     /// Whether an object of that name has been opened and runs.
     pub fn runs(&self, object: &str) -> bool {
-        self.running.contains(&object)
+        self.running.iter().any(|(running, _)| *running == object)
     }
 
     /// The programs that run, for their cost.
@@ -177,7 +177,7 @@ impl Loader {
 
     /// Everything that must outlive the loader: the lock on the pins.
     pub fn into_guard(self) -> Guard {
-        Guard { pins: self.placement.into_pins(), programs: self.programs }
+        Guard { pins: self.placement.into_pins(), programs: self.programs, objects: self.running }
     }
 }
 
@@ -186,6 +186,8 @@ pub struct Guard {
     pins: Option<Pins>,
     /// The programs that run, for their cost.
     pub programs: Vec<Program>,
+    /// The objects that run, and when their counters began at zero.
+    pub objects: Vec<(&'static str, SystemTime)>,
 }
 
 impl Guard {
