@@ -4,7 +4,7 @@
 //! lines, configuration keys and their validation, the generated documents, `pitot inputs` and the worst-case
 //! number of series.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use pitot_common::histogram::Scale;
 
@@ -34,6 +34,9 @@ pub struct BpfDef {
     pub maps: &'static [MapDef],
     /// Maps that it declares like its own, and that exist once for all objects that name them.
     pub shared: &'static [MapDef],
+    /// What of its maps is about things under way. Their ends are missed while other programs take over, so
+    /// that begins with nothing; all else is inherited.
+    pub under_way: &'static [UnderWay],
     /// The oldest kernel that has its instructions, helpers and fields, if hooks and maps do not say it.
     pub oldest: Option<KernelVersion>,
 }
@@ -122,6 +125,22 @@ pub struct MapDef {
     pub name: &'static str,
     /// How many entries it gets.
     pub entries: Entries,
+}
+
+/// A part of an object's maps that is about things under way.
+#[derive(Debug)]
+pub enum UnderWay {
+    /// A whole map.
+    Map(&'static str),
+    /// Words of each bank of a map that the agent maps.
+    Words {
+        /// The map.
+        map: &'static str,
+        /// Words of one bank.
+        bank: usize,
+        /// Which of them.
+        words: &'static [Range<usize>],
+    },
 }
 
 /// What decides the number of a map's entries.

@@ -39,6 +39,7 @@ pub struct Opened {
 /// Opens every input of a configuration, then gives back privileges and memory that only this took. No
 /// thread may have been started before.
 pub fn open(config: &Config, pinning: Pinning) -> Opened {
+    telemetry::started();
     let mut loader = if config.ebpf {
         Loader::new(&config.roots.sysfs, pinning)
     } else {
@@ -51,6 +52,7 @@ pub fn open(config: &Config, pinning: Pinning) -> Opened {
         .collect();
     loader.tidy();
     let opened = Opened { pipelines, guard: loader.into_guard() };
+    telemetry::note_objects(&opened.guard.objects);
     match privilege::drop_capabilities() {
         Ok(dropped) => tracing::debug!(dropped = dropped.join(" "), "gave capabilities back"),
         Err(error) => tracing::warn!(%error, "cannot give capabilities back"),

@@ -2,8 +2,8 @@
 //! which go through the `metrics` facade into metrics-exporter-prometheus. `input::agent` exports both.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
-    time::{Duration, Instant},
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak},
+    time::{Duration, Instant, SystemTime},
 };
 
 use metrics::{Counter, Gauge, counter, gauge};
@@ -101,6 +101,22 @@ impl EngineMeters {
     pub(crate) fn layout(&self, clashes: u64, duplicates: u64) {
         self.clashes.set(clashes as f64);
         self.duplicates.set(duplicates as f64);
+    }
+}
+
+/// When the agent began to count: the first time that anybody asks, which its start does.
+pub fn started() -> SystemTime {
+    static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+    *STARTED
+}
+
+/// Exports since when the kernel objects count.
+pub fn note_objects(objects: &[(&'static str, SystemTime)]) {
+    recorder();
+    for (object, since) in objects {
+        if let Ok(since) = since.duration_since(SystemTime::UNIX_EPOCH) {
+            gauge!("pitot_agent_ebpf_counting_since_seconds", "object" => *object).set(since.as_secs_f64());
+        }
     }
 }
 

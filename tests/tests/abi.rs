@@ -10,15 +10,17 @@ use std::{
 
 use pitot::{
     bpf::object::OBJECTS,
-    catalogue::{BpfDef, Entries, Source},
+    catalogue::{BpfDef, Entries, Source, UnderWay},
     input::INPUTS,
     input::InputDef,
 };
 use pitot_common::{block, irq, owner, sched, syscall, tcp};
-use xtask::{elf, sources};
+use xtask::{elf, layout, sources};
 
 /// The kernel cuts longer names of programs and maps.
 const NAME: usize = 15;
+/// `BPF_MAP_TYPE_HASH`
+const HASH: u32 = 1;
 const MMAPABLE: u32 = 1 << 10;
 const WORD: usize = size_of::<u64>();
 
@@ -134,6 +136,36 @@ fn a_shared_map_is_the_same_in_all_objects_that_name_it() {
 }
 
 #[test]
+fn what_is_under_way_is_a_map_or_a_part_of_one() {
+    for (_, def, _, object) in inputs() {
+        for part in def.under_way {
+            match part {
+                UnderWay::Map(map) => assert!(def.maps.iter().any(|own| own.name == *map), "{map}"),
+                UnderWay::Words { map, bank, words } => {
+                    let found = &object.maps[*map];
+                    assert_eq!(found.value_size() as usize, bank * WORD, "{map}");
+                    assert!(found.map_flags() & MMAPABLE != 0, "{map} is written by the agent");
+                    assert!(words.iter().all(|words| words.start < words.end && words.end <= *bank), "{map}");
+                }
+            }
+        }
+    }
+}
+
+/// A table that is keyed by an address of the kernel is about things that come and go.
+#[test]
+fn tables_of_addresses_are_under_way() {
+    for (_, def, _, object) in inputs() {
+        for map in def.maps.iter().filter(|map| object.maps[map.name].map_type() == HASH) {
+            let is_address = object.maps[map.name].key_size() as usize == WORD;
+            let begins_anew =
+                def.under_way.iter().any(|part| matches!(part, UnderWay::Map(name) if *name == map.name));
+            assert!(!is_address || begins_anew, "{}: a next set of programs would inherit it", map.name);
+        }
+    }
+}
+
+#[test]
 fn every_setting_of_a_definition_is_in_the_object() {
     for (_, def, contents, _) in inputs() {
         let fields = def.fields.iter().map(|field| field.setting);
@@ -193,6 +225,8 @@ fn objects_are_made_of_the_sources_that_are_here() {
         let current = sources::hash(&sources::root(), def.object).unwrap();
         let stamp = contents.stamp.unwrap_or_else(|| panic!("{}: run `cargo xtask ebpf`", def.object));
         assert_eq!(stamp.sources, current, "{}: run `cargo xtask ebpf`", def.object);
+        let current = layout::hash(&sources::root(), def.object).unwrap();
+        assert_eq!(stamp.layout, current, "{}: run `cargo xtask ebpf`", def.object);
     }
 }
 

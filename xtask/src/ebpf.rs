@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use xtask::{
     elf::{self, Stamp},
-    sources,
+    layout, sources,
 };
 
 use crate::{
@@ -62,7 +62,11 @@ pub(crate) fn build() -> Result<()> {
 
     let private = [home(), cargo_home(), root.clone(), toolchain.sources()];
     for name in sources::objects(&root)? {
-        let stamp = Stamp { sources: sources::hash(&root, &name)?, compiler: toolchain.version.clone() };
+        let stamp = Stamp {
+            sources: sources::hash(&root, &name)?,
+            layout: layout::hash(&root, &name)?,
+            compiler: toolchain.version.clone(),
+        };
         let bytes = fs::read(linked.join(TARGET).join("release").join(&name))?;
         let bytes = finish(&bytes, &stamp).with_context(|| format!("cannot finish {name}"))?;
         no_path_of(&private, &bytes).with_context(|| name.clone())?;

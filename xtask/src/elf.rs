@@ -35,6 +35,8 @@ pub struct Program {
 pub struct Stamp {
     /// Hash of the sources.
     pub sources: String,
+    /// Hash of those that lay out the words in its maps.
+    pub layout: String,
     /// The compiler's name and version.
     pub compiler: String,
 }
@@ -42,12 +44,14 @@ pub struct Stamp {
 impl Stamp {
     /// The text of the section.
     pub fn text(&self) -> String {
-        format!("sources {} compiler {}\n", self.sources, self.compiler)
+        format!("sources {} layout {} compiler {}\n", self.sources, self.layout, self.compiler)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (sources, compiler) = text.strip_prefix("sources ")?.split_once(" compiler ")?;
-        Some(Self { sources: sources.to_owned(), compiler: compiler.trim_end().to_owned() })
+        let (sources, rest) = text.strip_prefix("sources ")?.split_once(" layout ")?;
+        let (layout, compiler) = rest.split_once(" compiler ")?;
+        let [sources, layout, compiler] = [sources, layout, compiler.trim_end()].map(str::to_owned);
+        Some(Self { sources, layout, compiler })
     }
 }
 
@@ -81,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_stamp_is_read_as_it_is_written() {
-        let stamp = Stamp { sources: "1f".into(), compiler: "rustc 1.96.0 (ac68faa20 2026-05-25)".into() };
+        let compiler = "rustc 1.96.0 (ac68faa20 2026-05-25)".into();
+        let stamp = Stamp { sources: "1f".into(), layout: "2e".into(), compiler };
         assert_eq!(Stamp::parse(&stamp.text()), Some(stamp));
         assert_eq!(Stamp::parse("something else"), None);
     }

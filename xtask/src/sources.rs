@@ -88,7 +88,7 @@ fn is_rust(path: &Path) -> bool {
 }
 
 /// A new test does not make an object stale. Unit tests are the last thing in a file.
-fn without_tests(text: &str) -> &str {
+pub(crate) fn without_tests(text: &str) -> &str {
     text.split_once("\n#[cfg(test)]\nmod tests").map_or(text, |(compiled, _)| compiled)
 }
 

@@ -20,7 +20,7 @@ pub use self::{
     histogram::Histogram,
     memory::{MemoryAccumulator, OwnedSample, OwnedValue},
     prefix::Prefixed,
-    series::{Family, Frame, Limits, Naming, Series, SeriesStore},
+    series::{Beginnings, Family, Frame, Limits, Naming, Series, SeriesStore},
 };
 
 /// One measured value of one series.

@@ -10,6 +10,7 @@ mod tests;
 use std::{
     hash::{BuildHasher, Hasher},
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::{Accumulator, Histogram, Sample, Value, memory::full_name, render::Rendered};
-use crate::catalogue::{Kind, Metric};
+use crate::catalogue::{Kind, Metric, Since};
 
 /// Decides what a series is called outside, when it is born.
 pub trait Naming: Send {
@@ -93,6 +94,15 @@ pub struct Family {
     pub(crate) series: Vec<u32>,
 }
 
+/// When counters began at zero that do not count from boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beginnings {
+    /// Those of a kernel program.
+    pub attach: Option<SystemTime>,
+    /// Those of the agent.
+    pub start: Option<SystemTime>,
+}
+
 /// What a collection left: families, their series and the values of the published cycle.
 #[derive(Debug, Default)]
 pub struct Frame {
@@ -101,6 +111,7 @@ pub struct Frame {
     histograms: Vec<Histogram>,
     published: u64,
     epoch: u64,
+    beginnings: Beginnings,
 }
 
 impl Frame {
@@ -130,6 +141,16 @@ impl Frame {
             Some(Value::Number(series.number))
         } else {
             self.histograms.get(series.histogram as usize).map(Value::Histogram)
+        }
+    }
+
+    /// When the counters of a metric began at zero, where that is known.
+    #[inline]
+    pub(crate) fn beginning(&self, metric: &Metric) -> Option<SystemTime> {
+        match metric.since {
+            Since::Attach => self.beginnings.attach,
+            Since::Start => self.beginnings.start,
+            Since::Boot | Since::Now => None,
         }
     }
 
@@ -181,6 +202,12 @@ impl SeriesStore {
             over_limit: 0,
             duplicates: 0,
         }
+    }
+
+    /// The same, for counters that began at these times.
+    pub fn with(mut self, beginnings: Beginnings) -> Self {
+        self.frame.beginnings = beginnings;
+        self
     }
 
     /// Starts a cycle. What the last one published stays until [`Self::publish`].

@@ -1,6 +1,12 @@
 //! Bringing one object to run: load, attach by the first variant that works, pin, or adopt.
 
-use std::{error::Error, io, os::fd::AsFd, path::Path};
+use std::{
+    error::Error,
+    fs, io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use aya::{
     Btf as KernelTypes, Ebpf, EbpfLoader, Endianness,
@@ -11,8 +17,10 @@ use aya::{
     },
 };
 
-use super::{Program, Settings, btf::Btf, entries, pin::Pins};
-use crate::catalogue::{BpfDef, Hook, MapDef, ProgramKind, Unsupported, Variant};
+use super::{
+    Program, Settings, abi::Names, btf::Btf, entries, gone, map::WritableView, pin::Pins, placement::Places,
+};
+use crate::catalogue::{BpfDef, Hook, MapDef, ProgramKind, UnderWay, Unsupported, Variant};
 
 pub(super) struct Context<'a> {
     pub(super) def: &'static BpfDef,
@@ -30,6 +38,10 @@ pub(super) struct Running {
     pub(super) programs: Vec<Program>,
     pub(super) links: Vec<FdLink>,
     pub(super) hooks: Vec<Served>,
+    /// When its maps were made.
+    pub(super) since: SystemTime,
+    /// Whether another agent owns them.
+    pub(super) is_anothers: bool,
 }
 
 /// A hook and the variant that serves it.
@@ -52,22 +64,35 @@ impl Context<'_> {
         self.def.maps.iter().chain(self.def.shared)
     }
 
-    fn shared_in<'a>(&self, folder: &'a Path) -> impl Iterator<Item = (&'a Path, &'static MapDef)> + use<'a> {
-        self.def.shared.iter().map(move |def| (folder, def))
+    /// Where a map is pinned.
+    fn pin_of(&self, places: &Places, map: &MapDef) -> Option<PathBuf> {
+        let shared = self.def.shared.iter().any(|other| other.name == map.name);
+        let folder = match self.is_under_way(map) {
+            _ if shared => &places.shared,
+            true => &places.programs,
+            false => &places.maps,
+        };
+        folder.as_ref().map(|folder| folder.join(pin_name(map)))
+    }
+
+    fn is_under_way(&self, map: &MapDef) -> bool {
+        self.def.under_way.iter().any(|part| matches!(part, UnderWay::Map(name) if *name == map.name))
     }
 
     /// Takes over an object that an earlier agent pinned.
-    pub(super) fn adopt(&self, folder: &Path, shared: Option<&Path>) -> Result<Running, Box<dyn Error>> {
-        let mut running =
-            Running { maps: Vec::new(), programs: Vec::new(), links: Vec::new(), hooks: Vec::new() };
-        let own = self.def.maps.iter().map(|def| (folder, def));
-        for (folder, def) in own.chain(shared.into_iter().flat_map(|shared| self.shared_in(shared))) {
-            let map = MapData::from_pin(folder.join(pin_name(def)))?;
+    pub(super) fn adopt(&self, places: &Places) -> Result<Running, Box<dyn Error>> {
+        let mut running = Running::new();
+        let folder = places.programs.as_ref().ok_or("no folder")?;
+        for def in self.maps() {
+            let path = self.pin_of(places, def).ok_or("no folder of a map")?;
+            let map = MapData::from_pin(&path)?;
             running.note_map(def.name, &map)?;
             running.maps.push((def.name, map));
         }
+        running.since = self.since(places);
         for hook in self.hooks() {
-            running.links.push(PinnedLink::from_pin(folder.join(format!("link-{}", hook.name)))?.into());
+            // Only to see that it is there: a link that is held would live on when an heir removes the pin.
+            PinnedLink::from_pin(folder.join(format!("link-{}", hook.name)))?;
             let pinned = hook.variants.iter().find_map(|variant| {
                 ProgramInfo::from_pin(folder.join(format!("prog-{}", variant.program)))
                     .ok()
@@ -85,31 +110,38 @@ impl Context<'_> {
         Ok(running)
     }
 
-    /// Loads and attaches, and pins everything in a folder that an heir can adopt.
-    pub(super) fn load_pinned(
-        &self,
-        pins: &Pins,
-        name: &str,
-        shared: Option<&str>,
-    ) -> Result<Running, Unsupported> {
+    /// Loads and attaches, and pins everything in folders that an heir can adopt. Maps that are there already
+    /// are inherited, and the programs that wrote them end in between.
+    pub(super) fn load_pinned(&self, pins: &Pins, names: &Names) -> Result<Running, Unsupported> {
         let said = |error: &(dyn Error + 'static)| Unsupported(format!("cannot pin: {}", reason(error)));
-        let folder = pins.start(name).map_err(|e| said(&e))?;
-        let shared = shared.map(|name| pins.folder(name)).transpose().map_err(|e| said(&e))?;
-        let mut running = self.load(Some(&folder), shared.as_deref())?;
-        for (def, (_, data)) in self.def.maps.iter().zip(&running.maps) {
-            data.pin(folder.join(pin_name(def))).map_err(|e| said(&e))?;
+        let mut places = Places::default();
+        if let Some(shared) = &names.shared {
+            places.shared = Some(pins.folder(shared).map_err(|e| said(&e))?);
         }
-        let hooks: Vec<_> = running.hooks.iter().map(|served| served.hook).collect();
-        let links = std::mem::take(&mut running.links);
-        for (hook, link) in hooks.iter().zip(links) {
-            running.links.push(link.pin(folder.join(format!("link-{hook}"))).map_err(|e| said(&e))?.into());
+        let own = self.def.maps.iter().filter(|map| !self.is_under_way(map));
+        let begun = pins.begin(names, own.map(pin_name)).map_err(|e| said(&e))?;
+        places.maps = Some(begun.maps.clone());
+        places.programs = Some(begun.programs.clone());
+        let mut running = self.load(&places, |object| {
+            let others = pins.discard_others(names, &begun.programs)?;
+            gone::wait(&others);
+            if begun.inherits { self.forget(object) } else { Ok(()) }
+        })?;
+        running.since = self.since(&places);
+        for (served, link) in running.hooks.iter().zip(running.links.drain(..)) {
+            link.pin(begun.programs.join(format!("link-{}", served.hook))).map_err(|e| said(&e))?;
         }
-        pins.finish(name).map_err(|e| said(&e))?;
+        begun.finish(names).map_err(|e| said(&e))?;
         Ok(running)
     }
 
-    /// Loads and attaches; pins the programs if there is a folder for them, and takes shared maps from theirs.
-    pub(super) fn load(&self, folder: Option<&Path>, shared: Option<&Path>) -> Result<Running, Unsupported> {
+    /// Loads, then attaches, as soon as `make_way` has ended what must not run beside it. Pins maps and
+    /// programs where there are places for them; a map that is pinned there already is used.
+    pub(super) fn load(
+        &self,
+        places: &Places,
+        make_way: impl FnOnce(&Ebpf) -> io::Result<()>,
+    ) -> Result<Running, Unsupported> {
         let mut loader = EbpfLoader::new();
         // Fields are resolved already; the kernel's types, which are large, are not needed here.
         loader.btf(None);
@@ -119,14 +151,22 @@ impl Context<'_> {
         for map in self.maps() {
             loader.map_max_entries(map.name, entries(map.entries, self.settings, self.cpus));
         }
-        for (folder, map) in shared.into_iter().flat_map(|shared| self.shared_in(shared)) {
-            loader.map_pin_path(map.name, folder.join(pin_name(map)));
+        for map in self.maps() {
+            if let Some(path) = self.pin_of(places, map) {
+                loader.map_pin_path(map.name, path);
+            }
         }
         let mut object = loader.load(self.bytes).map_err(|e| Unsupported(reason(&e)))?;
         let types = self.kernel_types();
 
-        let mut running =
-            Running { maps: Vec::new(), programs: Vec::new(), links: Vec::new(), hooks: Vec::new() };
+        let folder = places.programs.as_deref();
+        // The verifier takes its time; what is replaced counts on meanwhile.
+        for hook in self.hooks() {
+            let mut variants = hook.variants.iter();
+            variants.find(|variant| self.verify(&mut object, hook, variant, types.as_ref(), folder).is_ok());
+        }
+        make_way(&object).map_err(|e| Unsupported(format!("cannot take over: {}", reason(&e))))?;
+        let mut running = Running::new();
         for hook in self.hooks() {
             let mut refused = Vec::new();
             let mut served = false;
@@ -157,6 +197,38 @@ impl Context<'_> {
         Ok(running)
     }
 
+    /// Has the kernel check a program, unless it has done so, and pins it.
+    fn verify(
+        &self,
+        object: &mut Ebpf,
+        hook: &'static Hook,
+        variant: &'static Variant,
+        types: Option<&KernelTypes>,
+        folder: Option<&Path>,
+    ) -> Result<(), String> {
+        let program = object.program_mut(variant.program).ok_or("not in the object")?;
+        if program.fd().is_ok() {
+            return Ok(());
+        }
+        match variant.kind {
+            ProgramKind::TpBtf => {
+                self.typed.clone()?;
+                let types = types.ok_or("no kernel BTF")?;
+                let program: &mut BtfTracePoint = (&mut *program).try_into().map_err(|e| reason(&e))?;
+                program.load(hook.name, types).map_err(|e| reason(&e))?;
+            }
+            ProgramKind::RawTp => {
+                let program: &mut RawTracePoint = (&mut *program).try_into().map_err(|e| reason(&e))?;
+                program.load().map_err(|e| reason(&e))?;
+            }
+        }
+        match folder {
+            Some(folder) => program.pin(folder.join(format!("prog-{}", variant.program))),
+            None => Ok(()),
+        }
+        .map_err(|e| reason(&e))
+    }
+
     fn attach(
         &self,
         object: &mut Ebpf,
@@ -165,35 +237,46 @@ impl Context<'_> {
         types: Option<&KernelTypes>,
         folder: Option<&Path>,
     ) -> Result<(FdLink, Program), String> {
+        self.verify(object, hook, variant, types, folder)?;
         let program = object.program_mut(variant.program).ok_or("not in the object")?;
-        let pin = folder.map(|folder| folder.join(format!("prog-{}", variant.program)));
-        let explain = |error: &(dyn Error + 'static)| reason(error);
         let (link, fd) = match variant.kind {
             ProgramKind::TpBtf => {
-                self.typed.clone()?;
-                let types = types.ok_or("no kernel BTF")?;
-                let program: &mut BtfTracePoint = program.try_into().map_err(|e| explain(&e))?;
-                program.load(hook.name, types).map_err(|e| explain(&e))?;
-                if let Some(path) = &pin {
-                    program.pin(path).map_err(|e| explain(&e))?;
-                }
-                let id = program.attach().map_err(|e| explain(&e))?;
-                let link: FdLink = program.take_link(id).map_err(|e| explain(&e))?.into();
-                (link, program.fd().map_err(|e| explain(&e))?.as_fd().try_clone_to_owned())
+                let program: &mut BtfTracePoint = program.try_into().map_err(|e| reason(&e))?;
+                let id = program.attach().map_err(|e| reason(&e))?;
+                let link: FdLink = program.take_link(id).map_err(|e| reason(&e))?.into();
+                (link, program.fd().map_err(|e| reason(&e))?.as_fd().try_clone_to_owned())
             }
             ProgramKind::RawTp => {
-                let program: &mut RawTracePoint = program.try_into().map_err(|e| explain(&e))?;
-                program.load().map_err(|e| explain(&e))?;
-                if let Some(path) = &pin {
-                    program.pin(path).map_err(|e| explain(&e))?;
-                }
-                let id = program.attach(hook.name).map_err(|e| explain(&e))?;
-                let link: FdLink = program.take_link(id).map_err(|e| explain(&e))?.into();
-                (link, program.fd().map_err(|e| explain(&e))?.as_fd().try_clone_to_owned())
+                let program: &mut RawTracePoint = program.try_into().map_err(|e| reason(&e))?;
+                let id = program.attach(hook.name).map_err(|e| reason(&e))?;
+                let link: FdLink = program.take_link(id).map_err(|e| reason(&e))?.into();
+                (link, program.fd().map_err(|e| reason(&e))?.as_fd().try_clone_to_owned())
             }
         };
         let fd = fd.map_err(|e| e.to_string())?;
         Ok((link, Program { name: variant.program, is_map: false, fd }))
+    }
+
+    /// Forgets what was under way when other programs wrote the inherited maps. Whole maps of that kind are new.
+    fn forget(&self, object: &Ebpf) -> io::Result<()> {
+        for part in self.def.under_way {
+            let UnderWay::Words { map, bank, words } = part else { continue };
+            let Some(Map::Array(data)) = object.map(map) else { continue };
+            let entries = data.info().map_err(io::Error::other)?.max_entries();
+            let view = WritableView::new(data.fd(), bank * entries as usize)?;
+            for bank in (0..entries as usize).map(|entry| entry * bank) {
+                words.iter().flat_map(Clone::clone).for_each(|word| view.store(bank + word, 0));
+            }
+        }
+        Ok(())
+    }
+
+    /// When the maps that outlive a set of programs were pinned, which is before anything was counted.
+    fn since(&self, places: &Places) -> SystemTime {
+        let kept = self.def.maps.iter().filter(|map| !self.is_under_way(map));
+        let pins = kept.filter_map(|map| self.pin_of(places, map));
+        let times = pins.filter_map(|pin| fs::metadata(pin).and_then(|pin| pin.modified()).ok());
+        times.min().unwrap_or_else(SystemTime::now)
     }
 
     /// The part of the kernel's types that attaching needs, in the form that aya wants.
@@ -204,6 +287,17 @@ impl Context<'_> {
 }
 
 impl Running {
+    fn new() -> Self {
+        Self {
+            maps: Vec::new(),
+            programs: Vec::new(),
+            links: Vec::new(),
+            hooks: Vec::new(),
+            since: SystemTime::now(),
+            is_anothers: false,
+        }
+    }
+
     fn serve(&mut self, hook: &'static Hook, variant: &'static Variant, refused: &str) {
         let (kind, loses) = (variant.kind, variant.loses);
         self.hooks.push(Served { hook: hook.name, kind, loses, refused: refused.to_owned() });

@@ -3,29 +3,35 @@
 //! An input asks for its object and gets it running, or a reason why not. Nothing here is fatal: without
 //! BTF, without a capability, without a BPF file system or beside another agent, what can run runs.
 
+mod abi;
 mod attach;
 mod btf;
+mod gone;
 #[expect(unsafe_code, reason = "mapping the pages of a kernel map")]
 pub mod map;
 pub mod object;
 pub mod owner;
 pub mod pin;
+mod placement;
+mod private;
 mod program;
-mod shared;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use aya::maps::MapData;
 use pitot_common::owner::{TABLE_WORDS, cpu};
-use sha2::{Digest, Sha256};
 
 pub use self::program::Program;
 use self::{
+    abi::Names,
     btf::Btf,
     map::{View, WritableView},
     owner::Owners,
     pin::Pins,
-    shared::Private,
+    placement::Placement,
 };
 use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
 
@@ -44,15 +50,11 @@ pub enum Pinning {
 pub struct Loader {
     off: Option<String>,
     sysfs: PathBuf,
-    pinning: Pinning,
-    pins: Option<Result<Pins, String>>,
+    placement: Placement,
     btf: Option<Result<Btf, String>>,
     /// The owners of each table of owners, by the number of its map.
     owners: Vec<(u32, Owners)>,
-    /// Where maps are shared that are not pinned.
-    private: Option<Result<Private, String>>,
-    running: Vec<&'static str>,
-    in_use: Vec<String>,
+    running: Vec<(&'static str, SystemTime)>,
     programs: Vec<Program>,
 }
 
@@ -68,6 +70,7 @@ pub struct Opened {
     pub degraded: Option<String>,
     settings: Settings,
     typed: bool,
+    since: SystemTime,
     /// Links that are not pinned live as long as this.
     _links: Vec<aya::programs::links::FdLink>,
 }
@@ -104,13 +107,10 @@ impl Loader {
         Self {
             off: None,
             sysfs: sysfs.to_owned(),
-            pinning,
-            pins: None,
+            placement: Placement::new(pinning),
             btf: None,
             owners: Vec::new(),
-            private: None,
             running: Vec::new(),
-            in_use: Vec::new(),
             programs: Vec::new(),
         }
     }
@@ -120,7 +120,8 @@ impl Loader {
         Self { off: Some(reason.to_owned()), ..Self::new(Path::new("/sys"), Pinning::Ignore) }
     }
 
-    /// Brings an object to run: adopts the pinned one of the same hash, or loads, attaches and pins it.
+    /// Brings an object to run: adopts the pinned one of the same hash, or loads, attaches and pins it, with the
+    /// maps of an earlier one that wrote the same words.
     pub fn open(
         &mut self,
         def: &'static BpfDef,
@@ -143,80 +144,26 @@ impl Loader {
         decide(&mut settings);
         lost.dedup_by(|a, b| a.split(" (").next() == b.split(" (").next());
 
-        let shared_folder = shared::folder(def, bytes, &settings, cpus);
-        let folder = object_folder(def, bytes, &settings, cpus, shared_folder.as_deref());
+        let names = Names::of(def, bytes, &settings, cpus)
+            .ok_or_else(|| Unsupported(format!("the object {} cannot be read", def.object)))?;
         let context =
             attach::Context { def, bytes, settings: &settings, cpus, typed: &typed, btf: btf.as_ref().ok() };
-        let in_root = |root: &Path| shared_folder.as_ref().map(|name| root.join(name));
-        let adopt = |root: &Path| {
-            let path = root.join(&folder);
-            let adopted = context.adopt(&path, in_root(root).as_deref());
-            if let Err(error) = &adopted
-                && path.exists()
-            {
-                tracing::warn!(path = %path.display(), %error, "cannot adopt what is pinned");
-            }
-            adopted.ok()
-        };
-        let private = &mut self.private;
-        let mut load_unpinned = |lost: &mut Vec<String>| {
-            let Some(name) = &shared_folder else { return context.load(None, None) };
-            let private = private.get_or_insert_with(Private::mount).as_ref().map_err(Clone::clone);
-            let path = private.and_then(|private| private.folder(name));
-            if let Err(reason) = &path {
-                let maps: Vec<_> = def.shared.iter().map(|map| map.name).collect();
-                lost.push(format!("no {} in common with other programs ({reason})", maps.join(", ")));
-            }
-            context.load(None, path.ok().as_deref())
-        };
-        let mut is_guest = false;
-        let mut is_keeper = true;
-        let running = match &self.pinning {
-            Pinning::Ignore => load_unpinned(&mut lost)?,
-            Pinning::Look(root) => match adopt(root) {
-                Some(adopted) => {
-                    is_keeper = false;
-                    adopted
-                }
-                None => load_unpinned(&mut lost)?,
-            },
-            Pinning::Own(root) => match self.pins.get_or_insert_with(|| Pins::open(root)) {
-                Ok(pins) => {
-                    is_guest = !pins.is_owner();
-                    is_keeper = !is_guest;
-                    match adopt(root) {
-                        Some(adopted) => adopted,
-                        None if is_guest => {
-                            return Err(Unsupported(format!(
-                                "{} holds the kernel programs; stop it, or run this one with --no-ebpf",
-                                pins.other()
-                            )));
-                        }
-                        None => context.load_pinned(pins, &folder, shared_folder.as_deref())?,
-                    }
-                }
-                Err(reason) => {
-                    lost.push(format!("not pinned, so counters restart with the agent ({reason})"));
-                    load_unpinned(&mut lost)?
-                }
-            },
-        };
-        self.running.push(def.object);
-        self.in_use.push(folder);
-        self.in_use.extend(shared_folder);
+        let running = self.placement.run(&context, names, &mut lost)?;
+        self.running.push((def.object, running.since));
         for hook in running.hooks.iter().filter(|hook| !hook.loses.is_empty()) {
             lost.push(format!("no {} ({})", hook.loses, hook.refused));
         }
-        let variant = describe(&running.hooks, is_guest);
+        let variant = describe(&running.hooks, self.placement.is_guest());
         self.programs.extend(running.programs);
         Ok(Opened {
             maps: running.maps,
             cpus,
-            is_keeper,
+            is_keeper: !running.is_anothers,
             variant,
             typed: running.hooks.iter().all(|hook| hook.kind == ProgramKind::TpBtf),
             settings,
             degraded: (!lost.is_empty()).then(|| lost.join("; ")),
+            since: running.since,
             _links: running.links,
         })
     }
@@ -224,17 +171,7 @@ impl Loader {
     /// Removes pinned objects that nobody asked for: those of inputs that are off, and of other versions.
     /// Called once all inputs are open.
     pub fn tidy(&self) {
-        if let Some(Ok(pins)) = &self.pins
-            && pins.is_owner()
-        {
-            match pins.retain(&self.in_use) {
-                Ok(removed) if removed.is_empty() => {}
-                Ok(removed) => {
-                    tracing::info!(removed = removed.join(" "), "removed pinned programs of other versions");
-                }
-                Err(error) => tracing::warn!(%error, "cannot remove old pins"),
-            }
-        }
+        self.placement.tidy();
     }
 
     /// The owners for which an object counts. Objects that share their table share these.
@@ -256,7 +193,7 @@ impl Loader {
 
     /// Whether an object of that name has been opened and runs.
     pub fn runs(&self, object: &str) -> bool {
-        self.running.contains(&object)
+        self.running.iter().any(|(running, _)| *running == object)
     }
 
     /// The programs that run, for their cost.
@@ -266,7 +203,7 @@ impl Loader {
 
     /// Everything that must outlive the loader: the lock on the pins.
     pub fn into_guard(self) -> Guard {
-        Guard { pins: self.pins.and_then(Result::ok), programs: self.programs }
+        Guard { pins: self.placement.into_pins(), programs: self.programs, objects: self.running }
     }
 }
 
@@ -275,6 +212,8 @@ pub struct Guard {
     pins: Option<Pins>,
     /// The programs that run, for their cost.
     pub programs: Vec<Program>,
+    /// The objects that run, and when their counters began at zero.
+    pub objects: Vec<(&'static str, SystemTime)>,
 }
 
 impl Guard {
@@ -315,6 +254,11 @@ impl Opened {
     /// Whether every hook got the variant that can read kernel fields.
     pub fn is_typed(&self) -> bool {
         self.typed
+    }
+
+    /// When its counters began at zero: the time of day when its maps were made, by the clock of that moment.
+    pub fn counting_since(&self) -> SystemTime {
+        self.since
     }
 
     /// Possible CPUs, which is the number of banks of a per-CPU map.
@@ -383,43 +327,6 @@ fn entries(entries: Entries, settings: &Settings, cpus: u32) -> u32 {
 
 fn unmapped(name: &str, error: nix::Error) -> Unsupported {
     Unsupported(format!("cannot map the pages of {name}: {error}"))
-}
-
-/// The folder of an object: anything that changes what its maps mean changes the name.
-fn object_folder(
-    def: &BpfDef,
-    bytes: &[u8],
-    settings: &Settings,
-    cpus: u32,
-    shared_folder: Option<&str>,
-) -> String {
-    let mut hash = Sha256::new();
-    let (before, after) = without_stamp(bytes);
-    hash.update(before);
-    hash.update(after);
-    hash.update(cpus.to_ne_bytes());
-    for (name, value) in &settings.values {
-        hash.update(name.as_bytes());
-        hash.update(value.to_ne_bytes());
-    }
-    hash.update(shared_folder.unwrap_or_default());
-    folder_name(def.object, hash)
-}
-
-fn folder_name(kind: &str, hash: Sha256) -> String {
-    let digest = hash.finalize();
-    let short = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
-    format!("{kind}-{short:016x}")
-}
-
-/// The bytes of an object before and after the line that says which sources and compiler it comes from:
-/// another comment or compiler that changes nothing else must not reset counters.
-fn without_stamp(bytes: &[u8]) -> (&[u8], &[u8]) {
-    const STAMP: &[u8] = b"sources ";
-    let Some(at) = bytes.windows(STAMP.len()).position(|window| window == STAMP) else { return (bytes, &[]) };
-    let (before, stamp) = bytes.split_at(at);
-    let length = stamp.iter().position(|&b| b == b'\n').unwrap_or(0);
-    (before, &stamp[length..])
 }
 
 fn describe(hooks: &[attach::Served], is_guest: bool) -> String {

@@ -1,16 +1,18 @@
 //! Pins: maps, programs and links kept in a BPF file system, so that a restarted agent adopts them.
 //!
-//! One folder per object: `<root>/<object>-<hash>/`, whose hash covers the object's bytes and all its
-//! settings. It is filled under another name and then renamed: whatever the moment of a kill, a folder
-//! with its final name is complete.
+//! One folder per object, `<root>/<object>-<hash>/`, holds its maps and, in a folder of their own, the programs
+//! that write them: `programs-<hash>/`. Each is filled under another name and then renamed: whatever the
+//! moment of a kill, a folder with its final name is complete. What goes is renamed first, too.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
+use aya::programs::links::{FdLink, PinnedLink};
 use nix::{
     fcntl::{Flock, FlockArg},
     mount::{MsFlags, mount},
@@ -19,6 +21,8 @@ use nix::{
         statfs::{BPF_FS_MAGIC, fstatfs},
     },
 };
+
+use super::abi::Names;
 
 /// The root folder of all pins.
 pub struct Pins {
@@ -30,6 +34,27 @@ pub struct Pins {
 
 /// Suffix of a folder that is being filled.
 const UNFINISHED: &str = "-new";
+/// Suffix of a folder that is being removed.
+const DISCARDED: &str = "-old";
+
+/// A set of programs that is being pinned, and the maps for it.
+pub(super) struct Begun {
+    /// Where the maps are.
+    pub(super) maps: PathBuf,
+    /// Where the programs are.
+    pub(super) programs: PathBuf,
+    /// Whether the maps were there before.
+    pub(super) inherits: bool,
+    folder: PathBuf,
+}
+
+impl Begun {
+    /// Gives what has been filled its name.
+    pub(super) fn finish(&self, names: &Names) -> io::Result<()> {
+        fs::rename(&self.programs, self.maps.join(&names.programs))?;
+        if self.inherits { Ok(()) } else { fs::rename(&self.maps, &self.folder) }
+    }
+}
 
 impl Pins {
     /// Opens the root; mounts the BPF file system at its usual place when nothing is mounted there.
@@ -69,7 +94,7 @@ impl Pins {
     }
 
     /// A folder that is whole at any time, because each of its pins is one by itself.
-    pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
+    pub(super) fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let folder = self.root.join(name);
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -77,19 +102,38 @@ impl Pins {
         }
     }
 
-    /// A folder to fill; [`Self::finish`] gives it its name.
-    pub fn start(&self, name: &str) -> io::Result<PathBuf> {
-        let folder = self.root.join(format!("{name}{UNFINISHED}"));
-        remove(&folder)?;
-        fs::create_dir(&folder)?;
-        Ok(folder)
+    /// Begins a set of programs: with the maps that are pinned, if they are all there, otherwise with new ones.
+    pub(super) fn begin(&self, names: &Names, maps: impl IntoIterator<Item = String>) -> io::Result<Begun> {
+        let folder = self.root.join(&names.maps);
+        let inherits = maps.into_iter().all(|map| folder.join(map).exists()) && folder.is_dir();
+        let maps = if inherits { folder.clone() } else { with_suffix(&folder, UNFINISHED) };
+        if !inherits {
+            remove(&maps)?;
+            fs::create_dir(&maps)?;
+        }
+        let programs = with_suffix(&maps.join(&names.programs), UNFINISHED);
+        remove(&programs)?;
+        fs::create_dir(&programs)?;
+        Ok(Begun { maps, programs, inherits, folder })
     }
 
-    /// Gives a filled folder its name. One that has it already could not be adopted, and goes.
-    pub fn finish(&self, name: &str) -> io::Result<()> {
-        let folder = self.root.join(name);
-        remove(&folder)?;
-        fs::rename(self.root.join(format!("{name}{UNFINISHED}")), folder)
+    /// Removes the other programs of an object, with or without their maps: their links go with that. Returns
+    /// the numbers of those, which may not have ended yet.
+    pub(super) fn discard_others(&self, names: &Names, programs: &Path) -> io::Result<HashSet<u32>> {
+        let mut gone = HashSet::new();
+        let kind = kind(&names.maps);
+        for (name, path) in folders(&self.root)? {
+            if programs.parent() == Some(&path) {
+                let inner = folders(&path)?;
+                let others = inner.into_iter().filter(|(_, path)| path != programs);
+                others
+                    .filter(|(name, _)| is_ours(name))
+                    .try_for_each(|(_, path)| discard(&path, &mut gone))?;
+            } else if is_ours(&name) && self::kind(&name) == kind {
+                discard(&path, &mut gone)?;
+            }
+        }
+        Ok(gone)
     }
 
     /// Removes every folder of an object that is not among `keep`: objects of other versions and settings,
@@ -97,10 +141,9 @@ impl Pins {
     /// pinned beside them is not touched.
     pub fn retain(&self, keep: &[String]) -> io::Result<Vec<String>> {
         let mut removed = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
+        for (name, path) in folders(&self.root)? {
             if is_ours(&name) && !keep.contains(&name) {
-                remove(&self.root.join(&name))?;
+                discard(&path, &mut HashSet::new())?;
                 removed.push(name);
             }
         }
@@ -120,23 +163,75 @@ impl Pins {
     }
 }
 
-/// Whether a name is one that [`folder_name`](super::folder_name) makes, finished or not.
+/// Whether a name is one that [`Names`] has, finished or not.
 fn is_ours(name: &str) -> bool {
-    let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
-    name.rsplit_once('-').is_some_and(|(object, hash)| {
-        !object.is_empty() && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    let hash = plain(name).rsplit_once('-').map(|(kind, hash)| (kind.is_empty(), hash));
+    hash.is_some_and(|(no_kind, hash)| {
+        !no_kind && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
     })
 }
 
-fn remove(folder: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    for entry in entries {
-        fs::remove_file(entry?.path())?;
+/// A name without what says how far the folder is.
+fn plain(name: &str) -> &str {
+    [UNFINISHED, DISCARDED].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+}
+
+/// The object whose folder has this name.
+fn kind(name: &str) -> &str {
+    plain(name).rsplit_once('-').map_or(name, |(kind, _)| kind)
+}
+
+fn with_suffix(folder: &Path, suffix: &str) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    folder.with_file_name(name)
+}
+
+/// The folders in a folder, with their names.
+fn folders(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        }
     }
-    fs::remove_dir(folder)
+    Ok(found)
+}
+
+/// Takes a folder's name away, notes the links in it, and removes it.
+fn discard(folder: &Path, links: &mut HashSet<u32>) -> io::Result<()> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let nameless = folder.with_file_name(format!("{}{DISCARDED}", plain(&name)));
+    if nameless != folder {
+        discard_now(&nameless, links)?;
+        fs::rename(folder, &nameless)?;
+    }
+    discard_now(&nameless, links)
+}
+
+fn discard_now(folder: &Path, links: &mut HashSet<u32>) -> io::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for inner in std::iter::once(folder.to_owned()).chain(folders(folder)?.into_iter().map(|(_, path)| path))
+    {
+        for entry in fs::read_dir(inner)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(b"link-") {
+                let link = PinnedLink::from_pin(entry.path()).map(FdLink::from);
+                links.extend(link.ok().and_then(|link| link.info().ok()).map(|info| info.id()));
+            }
+        }
+    }
+    remove(folder)
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 fn ensure_bpffs(folder: &Path) -> Result<(), String> {

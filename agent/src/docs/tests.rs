@@ -44,6 +44,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "STAMPS", entries: Entries::When("WAIT", 1024) },
     ],
     shared: &[],
+    under_way: &[],
     oldest: None,
 };
 

@@ -43,6 +43,7 @@ pub static DEF: InputDef = InputDef {
         &HTTP_ACCEPT_ERRORS,
         &CPU_SECONDS,
         &RESIDENT,
+        &COUNTING_SINCE,
         &MAP_BYTES,
         &MISSED_RUNS,
         &UNKNOWN,
@@ -134,6 +135,12 @@ static CPU_SECONDS: Metric = Metric::counter(
 .since(Since::Start);
 static RESIDENT: Metric =
     Metric::gauge("agent_resident_memory_bytes", "Resident memory of the agent.", &[]).unit(Unit::Bytes);
+static COUNTING_SINCE: Metric = Metric::gauge(
+    "agent_ebpf_counting_since_seconds",
+    "Unix time at which the counters of a kernel object began at zero, by the clock of that moment.",
+    &[Label::bounded("object", 32)],
+)
+.unit(Unit::Seconds);
 static MAP_BYTES: Metric = Metric::gauge(
     "agent_ebpf_map_bytes",
     "Kernel memory of a map that a kernel program writes.",

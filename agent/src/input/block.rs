@@ -16,7 +16,7 @@ use crate::{
     bpf::{Opened, map::View},
     catalogue::{
         BpfDef, Buckets, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since,
-        Source, Unit, Variant,
+        Source, UnderWay, Unit, Variant,
     },
 };
 
@@ -77,6 +77,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "BLOCK_START", entries: Entries::Fixed(IN_FLIGHT) },
     ],
     shared: &[],
+    under_way: &[UnderWay::Map("BLOCK_START")],
     // An atomic add that returns what was there (5.12), and `request_queue.disk`.
     oldest: Some(KernelVersion(5, 15)),
 };

@@ -4,7 +4,7 @@
 //! are one series: a line's number is given out anew at every boot, its handlers' names stay, on every host
 //! that has the device. Interrupts that are no lines, such as the local timer's, have no handlers to time.
 
-use std::{fs, path::PathBuf, sync::atomic::Ordering};
+use std::{fs, ops::Range, path::PathBuf, sync::atomic::Ordering};
 
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS, words},
@@ -19,7 +19,7 @@ use crate::{
     bpf::{Opened, map::View},
     catalogue::{
         BpfDef, Buckets, Entries, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since, Source,
-        Unit, Variant,
+        UnderWay, Unit, Variant,
     },
 };
 
@@ -49,6 +49,9 @@ pub static DEF: InputDef = InputDef {
         }))
     },
 };
+
+/// When what runs or waits began to, and which line it is.
+const MARKS: &[Range<usize>] = &[cpu::RAISED..cpu::RUNS, cpu::LINE_STARTED..cpu::UNTIMED_SOFTIRQS];
 
 static BPF: BpfDef = BpfDef {
     object: "irq",
@@ -104,6 +107,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "IRQ_SLOT", entries: Entries::Fixed(NUMBERS) },
     ],
     shared: &[],
+    under_way: &[UnderWay::Words { map: "IRQ_CPU", bank: cpu::WORDS, words: MARKS }],
     // An atomic compare and exchange.
     oldest: Some(KernelVersion(5, 12)),
 };

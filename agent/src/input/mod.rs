@@ -36,10 +36,11 @@ use std::{
 
 pub use crate::catalogue::Unsupported;
 use crate::{
-    accumulator::Accumulator,
+    accumulator::{Accumulator, Beginnings},
     bpf,
     catalogue::{Metric, OptionDef, OptionValue, Source},
     source::{Roots, SourceError},
+    telemetry,
 };
 
 /// Every input, in the order of the exposition.
@@ -122,6 +123,12 @@ pub trait Input: Any + Send {
     /// The kernel programs that count for it, if it has any: they say how it runs and what is missing.
     fn kernel_object(&self) -> Option<&bpf::Opened> {
         None
+    }
+
+    /// When its counters began at zero, as far as they do not count from boot.
+    fn beginnings(&self) -> Beginnings {
+        let attach = self.kernel_object().map(bpf::Opened::counting_since);
+        Beginnings { attach, start: Some(telemetry::started()) }
     }
 
     /// How it runs, when there is more than one way: shown as `running{variant}`.

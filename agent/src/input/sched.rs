@@ -9,7 +9,7 @@ mod owners;
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS, words},
     owner,
-    sched::{self, BANK_WORDS, MIGRATIONS, SWITCHES, Switch, WAIT},
+    sched::{self, BANK_WORDS, LAST, MIGRATIONS, SWITCHES, Switch, WAIT},
 };
 
 use self::owners::ByOwner;
@@ -19,7 +19,7 @@ use crate::{
     bpf::{Opened, map::View, owner::OWNER_MAPS},
     catalogue::{
         BpfDef, Buckets, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since,
-        Source, Unit, Variant,
+        Source, UnderWay, Unit, Variant,
     },
 };
 
@@ -119,6 +119,8 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "SCHED_OWNER", entries: Entries::PerCpuTimes(owner::BANKS) },
     ],
     shared: OWNER_MAPS,
+    // The time in which no program ran is nobody's.
+    under_way: &[UnderWay::Words { map: "SCHED", bank: BANK_WORDS, words: &[LAST..LAST + 1] }],
     // Taking a slot with a compare-and-swap.
     oldest: Some(KernelVersion(5, 12)),
 };

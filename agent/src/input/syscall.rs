@@ -20,7 +20,7 @@ use crate::{
     },
     catalogue::{
         BpfDef, Buckets, Entries, Field, Hook, Label, MapDef, Metric, OptionDef, OptionValue, ProgramKind,
-        Since, Source, Unit, Variant,
+        Since, Source, UnderWay, Unit, Variant,
     },
 };
 
@@ -136,6 +136,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "SYSCALL_START", entries: Entries::When("LATENCY", IN_FLIGHT) },
     ],
     shared: OWNER_MAPS,
+    under_way: &[UnderWay::Map("SYSCALL_START")],
     oldest: None,
 };
 

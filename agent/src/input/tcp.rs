@@ -26,7 +26,7 @@ use crate::{
     bpf::{Opened, map::View},
     catalogue::{
         BpfDef, Buckets, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since,
-        Source, Unit, Variant,
+        Source, UnderWay, Unit, Variant,
     },
 };
 
@@ -100,6 +100,7 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "TCP_START", entries: Entries::Fixed(TIMED) },
     ],
     shared: &[],
+    under_way: &[UnderWay::Map("TCP_START")],
     // The helper that tells TCP sockets from others.
     oldest: Some(KernelVersion(5, 9)),
 };

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt::Write as _,
+    time::SystemTime,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -47,6 +48,12 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// When its counter began at zero, where that is known.
+    pub(super) fn beginning(self, frames: &[&Frame]) -> Option<SystemTime> {
+        let frame = *frames.get(self.frame as usize)?;
+        frame.beginning(frame.series(self.series).metric())
+    }
+
     /// The series and its value, if its frame's published cycle brought one.
     #[inline]
     pub(super) fn live<'f>(self, frames: &[&'f Frame]) -> Option<(&'f Series, Value<'f>)> {

@@ -3,6 +3,8 @@
 //! A histogram carries its native buckets, exactly as the kernel counted them, and the classic ones for
 //! scrapers that ask for those.
 
+use std::time::SystemTime;
+
 use bytes::BytesMut;
 use prost::encoding::{self, WireType, encode_key, encode_varint};
 
@@ -27,6 +29,9 @@ mod field {
     pub(super) const COUNTER: u32 = 3;
     pub(super) const UNTYPED: u32 = 5;
     pub(super) const HISTOGRAM: u32 = 7;
+    /// `Timestamp` when counting began, in `Counter` and in `Histogram`.
+    pub(super) const COUNTER_START: u32 = 3;
+    pub(super) const HISTOGRAM_START: u32 = 15;
     /// `MetricFamily`
     pub(super) const METRIC: u32 = 4;
 }
@@ -50,7 +55,8 @@ impl Protobuf {
             self.family.clear();
             for member in &group.members {
                 let Some((series, value)) = member.live(frames) else { continue };
-                self.metric(group, series.rendered().proto_labels(), value);
+                let start = member.beginning(frames).and_then(Timestamp::of);
+                self.metric(group, series.rendered().proto_labels(), value, start);
             }
             if !self.family.is_empty() {
                 encode_varint((group.protobuf.len() + self.family.len()) as u64, out);
@@ -71,7 +77,7 @@ impl Protobuf {
         }
     }
 
-    fn metric(&mut self, group: &Group, labels: &[u8], value: Value<'_>) {
+    fn metric(&mut self, group: &Group, labels: &[u8], value: Value<'_>, start: Option<Timestamp>) {
         let out = &mut self.family;
         match value {
             Value::Number(value) => {
@@ -80,16 +86,24 @@ impl Protobuf {
                     Kind::Gauge | Kind::Info => field::GAUGE,
                     Kind::Untyped | Kind::Histogram(_) => field::UNTYPED,
                 };
-                // All of these messages are one double in field 1.
-                let inner = encoding::double::encoded_len(1, &value);
+                // All of these messages have a double in field 1. Only a counter's can say since when.
+                let start = start.filter(|_| field == field::COUNTER);
+                let started = start.map_or(0, |start| message_len(field::COUNTER_START, start.len()));
+                let inner = encoding::double::encoded_len(1, &value) + started;
                 begin(field::METRIC, labels.len() + message_len(field, inner), out);
                 out.extend_from_slice(labels);
                 begin(field, inner, out);
                 encoding::double::encode(1, &value, out);
+                if let Some(start) = start {
+                    start.encode(field::COUNTER_START, out);
+                }
             }
             Value::Histogram(value) => {
                 self.histogram.clear();
                 histogram(value, &mut self.native, &mut self.histogram);
+                if let Some(start) = start {
+                    start.encode(field::HISTOGRAM_START, &mut self.histogram);
+                }
                 let inner = self.histogram.len();
                 begin(field::METRIC, labels.len() + message_len(field::HISTOGRAM, inner), out);
                 out.extend_from_slice(labels);
@@ -97,6 +111,32 @@ impl Protobuf {
                 out.extend_from_slice(&self.histogram);
             }
         }
+    }
+}
+
+/// A `google.protobuf.Timestamp`.
+#[derive(Clone, Copy)]
+struct Timestamp {
+    seconds: i64,
+    nanos: i32,
+}
+
+impl Timestamp {
+    /// None before 1970, when no clock was set.
+    fn of(time: SystemTime) -> Option<Self> {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let (seconds, nanos) = (since.as_secs().try_into().ok()?, since.subsec_nanos().try_into().ok()?);
+        Some(Self { seconds, nanos })
+    }
+
+    fn len(&self) -> usize {
+        encoding::int64::encoded_len(1, &self.seconds) + encoding::int32::encoded_len(2, &self.nanos)
+    }
+
+    fn encode(&self, field: u32, out: &mut BytesMut) {
+        begin(field, self.len(), out);
+        encoding::int64::encode(1, &self.seconds, out);
+        encoding::int32::encode(2, &self.nanos, out);
     }
 }
 

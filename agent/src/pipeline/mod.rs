@@ -114,7 +114,8 @@ impl InputPipeline {
     /// A pipeline around an input.
     pub fn new(config: &InputConfig, input: Box<dyn Input>) -> Self {
         let state = working(&*input);
-        Self { input: Some(input), state, ..Self::empty(config) }
+        let empty = Self::empty(config);
+        Self { store: empty.store.with(input.beginnings()), input: Some(input), state, ..empty }
     }
 
     fn empty(config: &InputConfig) -> Self {

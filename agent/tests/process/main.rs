@@ -17,4 +17,5 @@ mod pins;
 mod raw;
 mod restart;
 mod shared;
+mod succession;
 mod together;

@@ -17,10 +17,34 @@ pub(crate) fn objects(root: &Path) -> BTreeMap<String, PathBuf> {
     let named = entries.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
     named
         .map(|(name, path)| {
-            assert!(!name.ends_with("-new"), "{name} was left behind");
+            assert!(!name.ends_with("-new") && !name.ends_with("-old"), "{name} was left behind");
             (name.split('-').next().unwrap().to_owned(), path)
         })
         .collect()
+}
+
+/// The folder of an object's programs, which is the only one in that of its maps.
+fn of_programs(object: &Path) -> PathBuf {
+    let folders: Vec<_> = fs::read_dir(object)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .collect();
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    let name = folders[0].file_name().to_string_lossy().into_owned();
+    assert!(name.starts_with("programs-") && name.len() == "programs-".len() + 16, "{name}");
+    folders[0].path()
+}
+
+/// The numbers of an object's pinned programs.
+pub(crate) fn programs(object: &Path) -> Vec<u32> {
+    let pins = pinned(&of_programs(object), "prog-");
+    pins.iter().map(|path| ProgramInfo::from_pin(path).unwrap().id()).collect()
+}
+
+/// A pinned link of an object.
+pub(crate) fn link(object: &Path, hook: &str) -> PathBuf {
+    of_programs(object).join(format!("link-{hook}"))
 }
 
 fn pinned(folder: &Path, kind: &str) -> Vec<PathBuf> {
@@ -35,9 +59,9 @@ pub(crate) fn assert_whole(root: &Path) {
     assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "irq", "sched", "syscall", "tcp"]);
     for (folder, hooks) in objects.values().zip([2, 5, 2, 1, 5]) {
         assert_eq!(fs::read_dir(root).unwrap().count(), 5, "an object twice");
-        let mut programs: Vec<u32> =
-            pinned(folder, "prog-").iter().map(|path| ProgramInfo::from_pin(path).unwrap().id()).collect();
-        let mut linked: Vec<u32> = pinned(folder, "link-").iter().map(|path| program_of(path)).collect();
+        let mut programs = programs(folder);
+        let mut linked: Vec<u32> =
+            pinned(&of_programs(folder), "link-").iter().map(|path| program_of(path)).collect();
         programs.sort_unstable();
         linked.sort_unstable();
         assert_eq!(programs.len(), hooks, "{}", folder.display());
@@ -57,11 +81,5 @@ fn program_of(path: &Path) -> u32 {
 
 /// Removes a root and all below it.
 pub(crate) fn remove(root: &Path) {
-    for folder in fs::read_dir(root).into_iter().flatten().flatten() {
-        for file in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
-            let _gone = fs::remove_file(file.path());
-        }
-        let _gone = fs::remove_dir(folder.path());
-    }
-    let _gone = fs::remove_dir(root);
+    let _gone = fs::remove_dir_all(root);
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use nix::sys::signal::Signal;
@@ -59,6 +59,12 @@ fn a_restart_loses_nothing_that_happens_meanwhile() {
     assert_eq!(calls(&after, name) - calls(&before, name), 2 * CALLS);
     assert_monotonic(&before, &after);
     pins::assert_whole(&place.pins);
+    for object in ["sched", "syscall", "block", "tcp", "irq"] {
+        let since = format!("pitot_agent_ebpf_counting_since_seconds{{object=\"{object}\"}}");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+        assert!(before[&since] < now && before[&since] > now - 60.0, "{object}: {}", before[&since]);
+        assert_eq!(before[&since].to_bits(), after[&since].to_bits(), "{object}");
+    }
     for input in ["sched", "syscall", "block", "tcp", "irq"] {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
@@ -121,7 +127,7 @@ fn pins_that_are_not_whole_are_replaced() {
     let place = Place::new("damaged");
     drop(place.start("", &[]));
     let sched = pins::objects(&place.pins).remove("sched").unwrap();
-    fs::remove_file(sched.join("link-sched_switch")).unwrap();
+    fs::remove_file(pins::link(&sched, "sched_switch")).unwrap();
     let agent = place.start("", &[]);
     assert_eq!(agent.state("sched"), ["running", "tp_btf", ""]);
     pins::assert_whole(&place.pins);

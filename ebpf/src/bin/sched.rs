@@ -178,7 +178,10 @@ fn change_owner(cpu: u32, bank: &mut Own<'_, BANK_WORDS>, reason: usize, next: *
     bank.set(LAST, 0);
     let holder = current.get(cpu::CURRENT);
     if last == 0 {
-        bank.set(FIRST, clock);
+        // The first switch of all, or the first that these programs see.
+        if bank.get(FIRST) == 0 {
+            bank.set(FIRST, clock);
+        }
     } else if holder == cpu::IDLE {
         bank.add(IDLE, ran);
     } else if let Some(mut owner) = owner_bank(cpu, holder.wrapping_sub(1) as u32) {

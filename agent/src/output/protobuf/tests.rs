@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::output::fixture;
+use crate::{accumulator::Beginnings, output::fixture};
 
 /// The messages as their own `.proto` file describes them.
 mod client {
@@ -35,7 +35,7 @@ mod client {
         #[prost(message, optional, tag = "2")]
         pub(super) gauge: Option<Number>,
         #[prost(message, optional, tag = "3")]
-        pub(super) counter: Option<Number>,
+        pub(super) counter: Option<Counter>,
         #[prost(message, optional, tag = "5")]
         pub(super) untyped: Option<Number>,
         #[prost(message, optional, tag = "7")]
@@ -52,6 +52,20 @@ mod client {
     pub(super) struct Number {
         #[prost(double, optional, tag = "1")]
         pub(super) value: Option<f64>,
+    }
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub(super) struct Counter {
+        #[prost(double, optional, tag = "1")]
+        pub(super) value: Option<f64>,
+        #[prost(message, optional, tag = "3")]
+        pub(super) start_timestamp: Option<Timestamp>,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
+    pub(super) struct Timestamp {
+        #[prost(int64, tag = "1")]
+        pub(super) seconds: i64,
+        #[prost(int32, tag = "2")]
+        pub(super) nanos: i32,
     }
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Histogram {
@@ -71,6 +85,8 @@ mod client {
         pub(super) positive_span: Vec<BucketSpan>,
         #[prost(sint64, repeated, tag = "13")]
         pub(super) positive_delta: Vec<i64>,
+        #[prost(message, optional, tag = "15")]
+        pub(super) start_timestamp: Option<Timestamp>,
     }
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Bucket {
@@ -139,10 +155,37 @@ fn every_kind_is_written() {
     assert_eq!(families[0].help(), "Things, \\ and\nmore \"things\".");
     let thing = &families[0].metric[1];
     assert_eq!((thing.label[0].name(), thing.label[0].value()), ("path", "q\"b\\s\nn"));
-    assert_eq!(thing.counter, Some(number(0.25)));
+    assert_eq!(thing.counter, Some(client::Counter { value: Some(0.25), start_timestamp: None }));
     assert!(families[1].metric[0].gauge.unwrap().value().is_nan());
     assert_eq!(families[1].metric[2].gauge, Some(number(f64::NEG_INFINITY)));
     assert_eq!(families[2].metric[0].untyped, Some(number(9_007_199_254_740_992.0)));
+}
+
+#[test]
+fn what_does_not_count_from_boot_says_since_when() {
+    use crate::catalogue::{Metric, Since};
+    static CALLS: Metric = Metric::counter("calls_total", "Calls.", &[]).since(Since::Attach);
+    static TIMES: Metric = Metric::histogram("times", "Times.", fixture::BUCKETS, &[]).since(Since::Attach);
+    static OWN: Metric = Metric::counter("own_total", "Own.", &[]).since(Since::Start);
+    static STATE: Metric = Metric::gauge("state", "State.", &[]);
+    let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::new(seconds, 5);
+    let beginnings = Beginnings { attach: Some(at(1_700_000_000)), start: Some(at(1_800_000_000)) };
+    let mut store = fixture::store(|_| {}).with(beginnings);
+    fixture::cycle(&mut store, |acc| {
+        acc.put(&CALLS, &[], 1.0);
+        acc.put(&TIMES, &[], &Histogram::new(fixture::BUCKETS));
+        acc.put(&OWN, &[], 2.0);
+        acc.put(&STATE, &[], 3.0);
+        acc.put(&fixture::WAIT, &[b"0"], &Histogram::new(fixture::BUCKETS));
+    });
+    let families = decode(store.frame());
+    let started = |seconds| Some(client::Timestamp { seconds, nanos: 5 });
+    let metrics: Vec<_> = families.iter().map(|family| &family.metric[0]).collect();
+    assert_eq!(metrics[0].counter.unwrap().start_timestamp, started(1_700_000_000));
+    assert_eq!(metrics[1].histogram.as_ref().unwrap().start_timestamp, started(1_700_000_000));
+    assert_eq!(metrics[2].counter.unwrap().start_timestamp, started(1_800_000_000));
+    assert_eq!(metrics[3].gauge, Some(number(3.0)));
+    assert_eq!(metrics[4].histogram.as_ref().unwrap().start_timestamp, None);
 }
 
 #[test]
