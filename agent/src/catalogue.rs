@@ -346,6 +346,15 @@ pub enum OptionValue {
     Bool(bool),
     /// A regular expression.
     Regex(&'static str),
+    /// A whole number.
+    Integer {
+        /// Unless another is given.
+        default: u32,
+        /// The least that may be given.
+        min: u32,
+        /// The most.
+        max: u32,
+    },
 }
 
 /// What is missing on this host, in words that name it.

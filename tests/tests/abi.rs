@@ -9,7 +9,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, irq, sched, syscall, tcp};
+use pitot_common::{block, irq, process, sched, syscall, tcp};
 use xtask::{elf, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -46,6 +46,9 @@ const SHAPES: &[Shape] = &[
     bank("IRQ_HEADER", irq::header::WORDS),
     // The agent finds a line's number in the header.
     table("IRQ_SLOT", size_of::<u32>(), WORD),
+    bank("PROCESS", process::BANK_WORDS),
+    // Only the program looks into it.
+    table("PROCESS_ENDED", 2 * WORD, size_of::<u32>()),
     bank("SCHED", sched::BANK_WORDS),
     bank("SYSCALL", syscall::BANK_WORDS),
     bank("SYSCALL_TIME", syscall::LATENCY_WORDS),
@@ -120,8 +123,9 @@ fn every_setting_of_a_definition_is_in_the_object() {
 #[test]
 fn every_setting_of_an_object_is_set_by_its_input() {
     for (input, def, contents, _) in inputs() {
-        let source = sources::root().join("agent/src/input").join(input.name).with_extension("rs");
-        let source = fs::read_to_string(source).unwrap();
+        let file = sources::root().join("agent/src/input").join(input.name);
+        let files = [file.with_extension("rs"), file.join("kernel.rs")];
+        let source: String = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
         for setting in contents.settings {
             assert!(source.contains(&format!("\"{setting}\"")), "{}: nobody sets {setting}", def.object);
         }

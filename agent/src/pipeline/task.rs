@@ -221,6 +221,16 @@ impl SubTask {
                 {
                     OptionSetting::Regex(text.clone())
                 }
+                (Some(OptionValue::Integer { min, max, .. }), serde_json::Value::Number(number)) => {
+                    let number = number.as_u64().and_then(|number| u32::try_from(number).ok());
+                    match number.filter(|number| (min..=max).contains(number)) {
+                        Some(number) => OptionSetting::Integer(number),
+                        None => {
+                            let option = name.clone();
+                            return Err(TaskError::Option { key: key(), input: input(), option });
+                        }
+                    }
+                }
                 _ => return Err(TaskError::Option { key: key(), input: input(), option: name.clone() }),
             };
             config.options.push((name.clone(), setting));

@@ -13,6 +13,7 @@ mod block;
 mod host;
 mod irq;
 mod proc;
+mod process;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper because nobody needs them")]
 mod raw;
 mod sandwich;
