@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(Exit::of(0), Exit::Ok);
         assert_eq!(Exit::of(3 << 8), Exit::Error);
         assert_eq!(Exit::of(9), Exit::Signal);
-        assert_eq!(Exit::of(11 | 0x80), Exit::Signal, "with a core");
+        assert_eq!(Exit::of(0x8b), Exit::Signal, "with a core");
     }
 
     #[test]

@@ -348,7 +348,8 @@ fn describe(hooks: &[attach::Served], shared: bool) -> String {
     let mut kinds: Vec<ProgramKind> = hooks.iter().map(|hook| hook.kind).collect();
     kinds.dedup();
     let kinds = match kinds.as_slice() {
-        [kind] => kind.name().to_owned(),
+        // An iterator is served in one way or not at all, which says nothing about the rest.
+        [kind] | [kind, ProgramKind::Iter] => kind.name().to_owned(),
         _ => hooks.iter().map(|h| format!("{} by {}", h.hook, h.kind.name())).collect::<Vec<_>>().join(", "),
     };
     if shared { format!("{kinds}, counted by another pitot") } else { kinds }

@@ -87,10 +87,7 @@ impl Process {
             Ok(opened) => (opened, None),
             Err(why) => (open(false)?, Some(format!("no states and use of processes ({why})"))),
         };
-        let tasks = match opened.is_on("TASKS_ON") {
-            true => Some(opened.records("task", record::LENGTH)?),
-            false => None,
-        };
+        let tasks = opened.is_on("TASKS_ON").then(|| opened.records("task", record::LENGTH)).transpose()?;
         let top = usize::try_from(cx.options.integer("top")).unwrap_or(0);
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
         Ok(Self {

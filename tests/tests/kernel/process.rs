@@ -3,8 +3,8 @@
 mod tree;
 
 use std::{
-    fs,
-    process::{Child, Command, Stdio},
+    env, fs,
+    process::{Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
@@ -15,6 +15,7 @@ use nix::{
         resource::{UsageWho, getrusage},
         signal::{Signal, kill},
         time::TimeValLike,
+        wait::{WaitStatus, waitpid},
     },
     time::{ClockId, clock_gettime},
     unistd::Pid,
@@ -23,6 +24,7 @@ use nix::{
 use self::tree::{Task, tasks};
 use crate::{
     host::{can_run, note},
+    raw,
     watched::{Reading, Watched},
 };
 
@@ -36,10 +38,21 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start(program: &str, arguments: &[&str]) -> Child {
-    let mut command = Command::new(program);
+/// Waits for the end of a child.
+fn ended(child: Pid) -> WaitStatus {
+    waitpid(child, None).unwrap()
+}
+
+fn killed(child: Pid) {
+    kill(child, Signal::SIGKILL).unwrap();
+    assert!(matches!(ended(child), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
+}
+
+/// Runs this program with other arguments.
+fn run(arguments: &[&str]) -> ExitStatus {
+    let mut command = Command::new(env::current_exe().unwrap());
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap()
+    command.status().unwrap()
 }
 
 /// Starts, further threads, execs, and exits by result.
@@ -80,18 +93,26 @@ fn an_end_is_counted_by_its_status() {
     if !can_run() {
         return;
     }
-    exactly([MANY, 0, MANY, MANY, 0, 0], || {
-        (0..MANY).for_each(|_| assert!(start("true", &[]).wait().unwrap().success()));
-    });
-    exactly([MANY, 0, MANY, 0, MANY, 0], || {
-        (0..MANY).for_each(|_| assert_eq!(start("sh", &["-c", "exit 3"]).wait().unwrap().code(), Some(3)));
-    });
-    exactly([MANY, 0, MANY, 0, 0, MANY], || {
-        for _ in 0..MANY {
-            let mut child = start("sleep", &["1000"]);
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+    for (code, result) in [(0, [MANY, 0, 0]), (3, [0, MANY, 0])] {
+        let [ok, error, signal] = result;
+        exactly([MANY, 0, 0, ok, error, signal], || {
+            for _ in 0..MANY {
+                let child = raw::child(|| code);
+                assert_eq!(ended(child), WaitStatus::Exited(child, code));
+            }
+        });
+    }
+    exactly([MANY, 0, 0, 0, 0, MANY], || (0..MANY).for_each(|_| killed(raw::child(raw::wait_for_ever))));
+}
+
+#[test]
+fn programs_are_counted() {
+    const PROGRAMS: u64 = 5;
+    if !can_run() {
+        return;
+    }
+    exactly([PROGRAMS, 0, PROGRAMS, PROGRAMS, 0, 0], || {
+        (0..PROGRAMS).for_each(|_| assert!(run(&["--list"]).success()));
     });
 }
 
@@ -102,7 +123,9 @@ fn threads_are_no_processes() {
     }
     exactly([0, MANY, 0, 0, 0, 0], || {
         let threads: Vec<_> = (0..MANY).map(|_| thread::spawn(|| ())).collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
 }
 
@@ -121,11 +144,10 @@ fn a_process_of_many_threads_ends_once() {
     if !can_run() {
         return;
     }
-    let this = std::env::current_exe().unwrap();
     // The harness adds the thread of the test.
     exactly([1, MANY + 1, 1, 0, 1, 0], || {
         let arguments = ["--exact", "process::a_process_of_many_threads", "--ignored"];
-        assert_eq!(start(this.to_str().unwrap(), &arguments).wait().unwrap().code(), Some(101));
+        assert_eq!(run(&arguments).code(), Some(101));
     });
 }
 
@@ -149,12 +171,9 @@ fn what_has_started_has_ended_or_lives() {
     // What starts or ends between the counters and the pass is in one of them only, so most windows match.
     for _ in 0..WINDOWS {
         let before = process.read();
-        let mut children: Vec<_> = (0..MANY).map(|_| start("sleep", &["1000"])).collect();
+        let children: Vec<_> = (0..MANY).map(|_| raw::child(raw::wait_for_ever)).collect();
         let between = process.read();
-        for child in &mut children {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        children.into_iter().for_each(killed);
         let after = process.read();
         let grown = |later: &Reading| (balance(later) - balance(&before), living(later) - living(&before));
         let (first, last) = (grown(&between), grown(&after));
@@ -173,9 +192,11 @@ fn states_are_those_of_proc() {
     }
     let _alone = alone();
     let mut process = Watched::open("process", &[]);
-    let mut children: Vec<_> = (0..MANY).map(|_| start("sleep", &["1000"])).collect();
-    children.iter().for_each(|child| kill(pid(child), Signal::SIGSTOP).unwrap());
-    children.extend((0..MANY).map(|_| start("true", &[])));
+    let stopped: Vec<_> = (0..MANY).map(|_| raw::child(raw::wait_for_ever)).collect();
+    for child in &stopped {
+        kill(*child, Signal::SIGSTOP).unwrap();
+    }
+    let zombies: Vec<_> = (0..MANY).map(|_| raw::child(|| 0)).collect();
     thread::sleep(Duration::from_millis(200));
 
     let in_state = |tasks: &[Task], state, threads: bool| {
@@ -202,19 +223,15 @@ fn states_are_those_of_proc() {
         first.min(last) <= counted + 3 && counted <= first.max(last) + 3,
         "{counted} threads, /proc {first} and {last}"
     );
-    for mut child in children {
-        let _dead_already = child.kill();
-        child.wait().unwrap();
+    stopped.into_iter().for_each(killed);
+    for child in zombies {
+        ended(child);
     }
 }
 
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).unwrap())
-}
-
 /// Nanoseconds on a CPU, as the kernel says it of a process of one thread.
-fn charged(child: &Child) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
+fn charged(child: Pid) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{child}/schedstat")).unwrap();
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
@@ -226,20 +243,20 @@ fn a_process_that_spins_is_listed_with_its_time() {
     let _alone = alone();
     let mut process = Watched::open("process", &[]);
     process.read();
-    let mut child = start("sh", &["-c", "while :; do :; done"]);
-    let labels = [child.id().to_string(), "sh".to_owned()];
+    let child = raw::child(|| spin(Duration::MAX));
+    let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap();
+    let labels = [child.to_string(), name.trim_end().to_owned()];
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let mut read = || {
         thread::sleep(Duration::from_millis(100));
-        let outer = charged(&child);
+        let outer = charged(child);
         let mine = process.read().seconds("process_cpu_seconds_total", &labels);
-        (outer, mine, charged(&child))
+        (outer, mine, charged(child))
     };
     let entered = (0..20).map(|_| read()).find_map(|(before, mine, after)| Some((before, mine?, after)));
     let first = entered.expect("it is not in the list");
     let last = (0..9).map(|_| read()).last().unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    killed(child);
 
     let grown = last.1.expect("it has left the list") - first.1;
     let seconds = |from: u64, to: u64| (to - from) as f64 * 1e-9;
@@ -262,7 +279,7 @@ fn nothing_that_short_lives_use_is_lost() {
         let used = children();
         for _ in 0..3 {
             // They begin and end between two readings.
-            start("sh", &["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"]).wait().unwrap();
+            ended(raw::child(|| spin(Duration::from_millis(15))));
         }
         own += children() - used;
         // The kernel frees the dead after a while.
@@ -288,11 +305,21 @@ fn children() -> f64 {
     (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 * 1e-6
 }
 
+fn cpu_clock() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
+/// Uses a CPU for so long.
+fn spin(time: Duration) -> i32 {
+    let start = cpu_clock();
+    while cpu_clock().saturating_sub(start) < time {}
+    0
+}
+
 fn cpu_time(work: impl FnOnce()) -> Duration {
-    let now = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
-    let before = now();
+    let before = cpu_clock();
     work();
-    now() - before
+    cpu_clock().saturating_sub(before)
 }
 
 #[test]

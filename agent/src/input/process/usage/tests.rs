@@ -116,7 +116,7 @@ fn a_name_that_stays_is_taken_over_with_a_new_series() {
         host.works(1, 1);
         host.pass(&mut usage);
     }
-    assert_eq!(listed(&usage)["1"], 1.0);
+    assert_eq!(listed(&usage), BTreeMap::from([("1".into(), 1.0), ("other".into(), 1.0)]));
     let renamed = |usage: &mut Usage, host: &Host| {
         let name = [u64::from_ne_bytes(*b"renamed\0"), 0];
         let own = Used { cpu: host.cpu[&1], bytes: 0 };
@@ -124,10 +124,10 @@ fn a_name_that_stays_is_taken_over_with_a_new_series() {
         usage.table.update([task].into_iter(), 4096);
         usage.update(0, 0);
     };
-    for wanted in [2.0, 3.0, 0.0] {
+    for (wanted, other) in [(2.0, 1.0), (3.0, 1.0), (0.0, 2.0)] {
         host.works(1, 1);
         renamed(&mut usage, &host);
-        assert_eq!(listed(&usage)["1"], wanted);
+        assert_eq!(listed(&usage), BTreeMap::from([("1".into(), wanted), ("other".into(), other)]));
     }
 }
 
@@ -159,7 +159,9 @@ proptest! {
         let first = host.all();
         let (mut before, mut grown) = (listed(&usage), 0.0);
         for (work, ends) in steps {
-            work.into_iter().for_each(|(pid, seconds)| host.works(pid, seconds));
+            for (pid, seconds) in work {
+                host.works(pid, seconds);
+            }
             host.ends(ends);
             host.pass(&mut usage);
             let now = listed(&usage);
