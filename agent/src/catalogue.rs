@@ -70,6 +70,8 @@ pub enum ProgramKind {
     TpBtf,
     /// Raw tracepoint: arguments are plain numbers.
     RawTp,
+    /// Iterator: runs when it is read, once for each object of a kind. The hook's name is the kind.
+    Iter,
 }
 
 impl ProgramKind {
@@ -78,6 +80,7 @@ impl ProgramKind {
         match self {
             Self::TpBtf => "tp_btf",
             Self::RawTp => "raw_tp",
+            Self::Iter => "iter",
         }
     }
 
@@ -86,6 +89,7 @@ impl ProgramKind {
         match self {
             Self::TpBtf => KernelVersion(5, 5),
             Self::RawTp => KernelVersion(4, 17),
+            Self::Iter => KernelVersion(5, 8),
         }
     }
 }
@@ -365,6 +369,15 @@ pub enum OptionValue {
     Bool(bool),
     /// A regular expression.
     Regex(&'static str),
+    /// A whole number.
+    Integer {
+        /// Unless another is given.
+        default: u32,
+        /// The least that may be given.
+        min: u32,
+        /// The most.
+        max: u32,
+    },
 }
 
 /// What is missing on this host, in words that name it.

@@ -17,6 +17,7 @@ pub mod block;
 pub mod histogram;
 pub mod irq;
 pub mod owner;
+pub mod process;
 pub mod sched;
 pub mod syscall;
 pub mod tcp;

@@ -5,6 +5,7 @@
 #![expect(internal_features, reason = "the bpf target has no AtomicU64::fetch_add")]
 
 pub mod bank;
+pub mod iter;
 pub mod kernel;
 pub mod owner;
 

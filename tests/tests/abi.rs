@@ -14,7 +14,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, irq, owner, sched, syscall, tcp};
+use pitot_common::{block, irq, owner, process, sched, syscall, tcp};
 use xtask::{elf, layout, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -55,6 +55,9 @@ const SHAPES: &[Shape] = &[
     table("IRQ_SLOT", size_of::<u32>(), WORD),
     bank("OWNER_CPU", owner::cpu::WORDS),
     bank("OWNER_TABLE", owner::TABLE_WORDS),
+    bank("PROCESS", process::BANK_WORDS),
+    // Only the program looks into it.
+    table("PROCESS_ENDED", 2 * WORD, size_of::<u32>()),
     bank("SCHED", sched::BANK_WORDS),
     bank("SCHED_OWNER", sched::owner::WORDS),
     bank("SYSCALL", syscall::BANK_WORDS),
@@ -183,8 +186,9 @@ fn every_setting_of_a_definition_is_in_the_object() {
 #[test]
 fn every_setting_of_an_object_is_set_by_its_input() {
     for (input, def, contents, _) in inputs() {
-        let source = sources::root().join("agent/src/input").join(input.name).with_extension("rs");
-        let source = fs::read_to_string(source).unwrap();
+        let file = sources::root().join("agent/src/input").join(input.name);
+        let files = [file.with_extension("rs"), file.join("kernel.rs")];
+        let source: String = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
         for setting in contents.settings {
             assert!(source.contains(&format!("\"{setting}\"")), "{}: nobody sets {setting}", def.object);
         }

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fs, io,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -12,13 +12,14 @@ use aya::{
     Btf as KernelTypes, Ebpf, EbpfLoader, Endianness,
     maps::{Map, MapData},
     programs::{
-        BtfTracePoint, ProgramInfo, RawTracePoint,
-        links::{FdLink, PinnedLink},
+        BtfTracePoint, Iter, ProgramInfo, RawTracePoint,
+        links::{FdLink, LinkError, PinnedLink},
     },
 };
 
 use super::{
-    Program, Settings, abi::Names, btf::Btf, entries, gone, map::WritableView, pin::Pins, placement::Places,
+    Program, Settings, abi::Names, btf::Btf, entries, gone, iter, map::WritableView, pin::Pins,
+    placement::Places,
 };
 use crate::catalogue::{BpfDef, Hook, MapDef, ProgramKind, UnderWay, Unsupported, Variant};
 
@@ -38,6 +39,8 @@ pub(super) struct Running {
     pub(super) programs: Vec<Program>,
     pub(super) links: Vec<FdLink>,
     pub(super) hooks: Vec<Served>,
+    /// The pinned links of iterators, by what they iterate over.
+    pub(super) iterators: Vec<(&'static str, OwnedFd)>,
     /// When its maps were made.
     pub(super) since: SystemTime,
     /// Whether another agent owns them.
@@ -92,7 +95,8 @@ impl Context<'_> {
         running.since = self.since(places);
         for hook in self.hooks() {
             // Only to see that it is there: a link that is held would live on when an heir removes the pin.
-            PinnedLink::from_pin(folder.join(format!("link-{}", hook.name)))?;
+            let link = folder.join(format!("link-{}", hook.name));
+            PinnedLink::from_pin(&link)?;
             let pinned = hook.variants.iter().find_map(|variant| {
                 ProgramInfo::from_pin(folder.join(format!("prog-{}", variant.program)))
                     .ok()
@@ -104,6 +108,9 @@ impl Context<'_> {
             if let Ok(fd) = info.fd() {
                 let fd = fd.as_fd().try_clone_to_owned()?;
                 running.programs.push(Program { name: variant.program, is_map: false, fd });
+            }
+            if variant.kind == ProgramKind::Iter {
+                running.iterators.push((hook.name, iter::hold(&link)?));
             }
             running.serve(hook, variant, "chosen by the agent that attached it");
         }
@@ -129,7 +136,11 @@ impl Context<'_> {
         })?;
         running.since = self.since(&places);
         for (served, link) in running.hooks.iter().zip(running.links.drain(..)) {
-            link.pin(begun.programs.join(format!("link-{}", served.hook))).map_err(|e| said(&e))?;
+            let path = begun.programs.join(format!("link-{}", served.hook));
+            link.pin(&path).map_err(|e| said(&e))?;
+            if served.kind == ProgramKind::Iter {
+                running.iterators.push((served.hook, iter::hold(&path).map_err(|e| said(&e))?));
+            }
         }
         begun.finish(names).map_err(|e| said(&e))?;
         Ok(running)
@@ -173,6 +184,14 @@ impl Context<'_> {
             for variant in hook.variants {
                 match self.attach(&mut object, hook, variant, types.as_ref(), folder) {
                     Ok((link, program)) => {
+                        let link = match (variant.kind, folder) {
+                            (ProgramKind::Iter, None) => {
+                                let (link, held) = iter::pin_in_private(link).map_err(Unsupported)?;
+                                running.iterators.push((hook.name, held));
+                                link
+                            }
+                            _ => link,
+                        };
                         running.links.push(link);
                         running.programs.push(program);
                         running.serve(hook, variant, &refused.join("; "));
@@ -188,7 +207,7 @@ impl Context<'_> {
         }
         for def in self.maps() {
             let map = object.take_map(def.name).ok_or_else(|| Unsupported(format!("no map {}", def.name)))?;
-            let (Map::Array(data) | Map::HashMap(data)) = map else {
+            let (Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data)) = map else {
                 return Err(Unsupported(format!("map {} is of another type", def.name)));
             };
             running.note_map(def.name, &data).map_err(|e| Unsupported(e.to_string()))?;
@@ -221,6 +240,12 @@ impl Context<'_> {
                 let program: &mut RawTracePoint = (&mut *program).try_into().map_err(|e| reason(&e))?;
                 program.load().map_err(|e| reason(&e))?;
             }
+            ProgramKind::Iter => {
+                self.typed.clone()?;
+                let types = types.ok_or("no kernel BTF")?;
+                let program: &mut Iter = (&mut *program).try_into().map_err(|e| reason(&e))?;
+                program.load(hook.name, types).map_err(|e| reason(&e))?;
+            }
         }
         match folder {
             Some(folder) => program.pin(folder.join(format!("prog-{}", variant.program))),
@@ -250,6 +275,13 @@ impl Context<'_> {
                 let program: &mut RawTracePoint = program.try_into().map_err(|e| reason(&e))?;
                 let id = program.attach(hook.name).map_err(|e| reason(&e))?;
                 let link: FdLink = program.take_link(id).map_err(|e| reason(&e))?.into();
+                (link, program.fd().map_err(|e| reason(&e))?.as_fd().try_clone_to_owned())
+            }
+            ProgramKind::Iter => {
+                let program: &mut Iter = program.try_into().map_err(|e| reason(&e))?;
+                let id = program.attach().map_err(|e| reason(&e))?;
+                let link = program.take_link(id).map_err(|e| reason(&e))?;
+                let link: FdLink = link.try_into().map_err(|e: LinkError| reason(&e))?;
                 (link, program.fd().map_err(|e| reason(&e))?.as_fd().try_clone_to_owned())
             }
         };
@@ -282,7 +314,7 @@ impl Context<'_> {
     /// The part of the kernel's types that attaching needs, in the form that aya wants.
     fn kernel_types(&self) -> Option<KernelTypes> {
         let names: Vec<&str> = self.hooks().map(|hook| hook.name).collect();
-        KernelTypes::parse(&self.btf?.tracepoints_only(&names), Endianness::default()).ok()
+        KernelTypes::parse(&self.btf?.hooks_only(&names), Endianness::default()).ok()
     }
 }
 
@@ -295,6 +327,7 @@ impl Running {
             hooks: Vec::new(),
             since: SystemTime::now(),
             is_anothers: false,
+            iterators: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ mod abi;
 mod attach;
 mod btf;
 mod gone;
+pub mod iter;
 #[expect(unsafe_code, reason = "mapping the pages of a kernel map")]
 pub mod map;
 pub mod object;
@@ -17,6 +18,7 @@ mod private;
 mod program;
 
 use std::{
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -28,6 +30,7 @@ pub use self::program::Program;
 use self::{
     abi::Names,
     btf::Btf,
+    iter::Records,
     map::{View, WritableView},
     owner::Owners,
     pin::Pins,
@@ -71,6 +74,7 @@ pub struct Opened {
     settings: Settings,
     typed: bool,
     since: SystemTime,
+    iterators: Vec<(&'static str, OwnedFd)>,
     /// Links that are not pinned live as long as this.
     _links: Vec<aya::programs::links::FdLink>,
 }
@@ -160,7 +164,8 @@ impl Loader {
             cpus,
             is_keeper: !running.is_anothers,
             variant,
-            typed: running.hooks.iter().all(|hook| hook.kind == ProgramKind::TpBtf),
+            typed: running.hooks.iter().all(|hook| hook.kind != ProgramKind::RawTp),
+            iterators: running.iterators,
             settings,
             degraded: (!lost.is_empty()).then(|| lost.join("; ")),
             since: running.since,
@@ -244,6 +249,13 @@ impl Opened {
     fn map(&self, name: &str) -> Result<&MapData, Unsupported> {
         let found = self.maps.iter().find(|(known, _)| *known == name).map(|(_, map)| map);
         found.ok_or_else(|| Unsupported(format!("the object has no map {name}")))
+    }
+
+    /// What the iterator over a kind of objects writes, in records of so many bytes. Can be taken once.
+    pub fn records(&mut self, over: &str, length: usize) -> Result<Records, Unsupported> {
+        let at = self.iterators.iter().position(|(known, _)| *known == over);
+        at.map(|at| Records::new(self.iterators.swap_remove(at).1, length))
+            .ok_or_else(|| Unsupported(format!("the object has no iterator over {over}")))
     }
 
     /// Whether a setting has another value than 0.
@@ -333,7 +345,8 @@ fn describe(hooks: &[attach::Served], is_guest: bool) -> String {
     let mut kinds: Vec<ProgramKind> = hooks.iter().map(|hook| hook.kind).collect();
     kinds.dedup();
     let kinds = match kinds.as_slice() {
-        [kind] => kind.name().to_owned(),
+        // An iterator is served in one way or not at all, which says nothing about the rest.
+        [kind] | [kind, ProgramKind::Iter] => kind.name().to_owned(),
         _ => hooks.iter().map(|h| format!("{} by {}", h.hook, h.kind.name())).collect::<Vec<_>>().join(", "),
     };
     if is_guest { format!("{kinds}, counted by another pitot") } else { kinds }

@@ -12,6 +12,7 @@ pub static OBJECTS: &[(&str, &[u8])] = &[
     ("block", aya::include_bytes_aligned!("../../../ebpf/prebuilt/block.o")),
     ("tcp", aya::include_bytes_aligned!("../../../ebpf/prebuilt/tcp.o")),
     ("irq", aya::include_bytes_aligned!("../../../ebpf/prebuilt/irq.o")),
+    ("process", aya::include_bytes_aligned!("../../../ebpf/prebuilt/process.o")),
 ];
 
 /// An object without the line that says which sources and compiler it comes from: another comment or compiler

@@ -224,6 +224,7 @@ impl OptionValue {
         match self {
             Self::Bool(_) => "boolean",
             Self::Regex(_) => "regular expression",
+            Self::Integer { .. } => "integer",
         }
     }
 
@@ -232,6 +233,7 @@ impl OptionValue {
         match self {
             Self::Bool(value) => value.to_string(),
             Self::Regex(text) => quoted(text),
+            Self::Integer { default, .. } => default.to_string(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Reading one value of the file into the field of its key.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use toml::{Spanned, de::DeValue};
 
@@ -29,7 +29,7 @@ impl<T> Slot<T> {
             Self::Prefix(field) => assign(field(target), cx.prefix(value).map(Some)),
             Self::Globs(field) => assign(field(target), cx.strings(value, "an array of globs")),
             Self::Tags(field) => assign(field(target), cx.tags(value)),
-            Self::Count(field) => assign(field(target), cx.count(value)),
+            Self::Count(field) => assign(field(target), cx.whole(value, 1..=u32::MAX)),
         }
     }
 }
@@ -51,6 +51,7 @@ pub(super) fn option(
                 Err(error) => cx.refuse(value, format!("is not a regular expression: {error}")),
             }
         }
+        OptionValue::Integer { min, max, .. } => cx.whole(value, min..=max).map(OptionSetting::Integer),
     }
 }
 
@@ -125,13 +126,13 @@ impl Reading<'_> {
         Some(duration)
     }
 
-    fn count(&mut self, value: &Value<'_>) -> Option<u32> {
+    fn whole(&mut self, value: &Value<'_>, bounds: RangeInclusive<u32>) -> Option<u32> {
         let Some(number) = value.get_ref().as_integer() else {
             return self.wrong_type(value, "a whole number");
         };
         match u32::from_str_radix(number.as_str(), number.radix()) {
-            Ok(count) if count > 0 => Some(count),
-            _ => self.refuse(value, format!("must lie between 1 and {}", u32::MAX)),
+            Ok(number) if bounds.contains(&number) => Some(number),
+            _ => self.refuse(value, format!("must lie between {} and {}", bounds.start(), bounds.end())),
         }
     }
 

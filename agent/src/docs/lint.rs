@@ -151,6 +151,7 @@ fn default_patterns_compile() {
     let wrong = |value: OptionValue| match value {
         OptionValue::Regex(text) => regex_lite::Regex::new(text).is_err(),
         OptionValue::Bool(_) => false,
+        OptionValue::Integer { default, min, max } => !(min..=max).contains(&default),
     };
     let options = INPUTS.iter().flat_map(|def| def.options);
     none(options.filter(|option| wrong(option.default)).map(|option| option.key.into()));

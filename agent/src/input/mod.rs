@@ -14,6 +14,7 @@ pub mod meminfo;
 pub mod netdev;
 pub mod netstat;
 pub mod pressure;
+pub mod process;
 pub mod sched;
 pub mod sockstat;
 pub mod stat;
@@ -66,6 +67,7 @@ pub static INPUTS: &[&InputDef] = &[
     &block::DEF,
     &tcp::DEF,
     &irq::DEF,
+    &process::DEF,
     &agent::DEF,
 ];
 
@@ -227,6 +229,8 @@ pub enum OptionSetting {
     Bool(bool),
     /// A regular expression.
     Regex(String),
+    /// A whole number.
+    Integer(u32),
 }
 
 impl<'a> Options<'a> {
@@ -249,6 +253,15 @@ impl<'a> Options<'a> {
             (Some(OptionSetting::Bool(value)), _) => *value,
             (None, Some(OptionValue::Bool(value))) => value,
             _ => false,
+        }
+    }
+
+    /// A whole number.
+    pub fn integer(&self, key: &str) -> u32 {
+        match (self.given(key), self.default(key)) {
+            (Some(OptionSetting::Integer(value)), _) => *value,
+            (None, Some(OptionValue::Integer { default, .. })) => default,
+            _ => 0,
         }
     }
 

@@ -215,14 +215,21 @@ impl SubTask {
         for (name, value) in &task.config.options {
             let known = def.options.iter().find(|option| option.key == name);
             let setting = match (known.map(|option| option.default), value) {
-                (Some(OptionValue::Bool(_)), serde_json::Value::Bool(on)) => OptionSetting::Bool(*on),
-                (Some(OptionValue::Regex(_)), serde_json::Value::String(text))
-                    if regex_lite::Regex::new(text).is_ok() =>
-                {
-                    OptionSetting::Regex(text.clone())
+                (Some(OptionValue::Bool(_)), serde_json::Value::Bool(on)) => Some(OptionSetting::Bool(*on)),
+                (Some(OptionValue::Regex(_)), serde_json::Value::String(text)) => {
+                    regex_lite::Regex::new(text).ok().map(|_| OptionSetting::Regex(text.clone()))
                 }
-                _ => return Err(TaskError::Option { key: key(), input: input(), option: name.clone() }),
+                (Some(OptionValue::Integer { min, max, .. }), serde_json::Value::Number(number)) => {
+                    let number = number.as_u64().and_then(|number| u32::try_from(number).ok());
+                    number.filter(|number| (min..=max).contains(number)).map(OptionSetting::Integer)
+                }
+                _ => None,
             };
+            let setting = setting.ok_or_else(|| TaskError::Option {
+                key: key(),
+                input: input(),
+                option: name.clone(),
+            })?;
             config.options.push((name.clone(), setting));
         }
         Ok(config)

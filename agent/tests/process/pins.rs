@@ -56,8 +56,8 @@ fn pinned(folder: &Path, kind: &str) -> Vec<PathBuf> {
 /// exactly once in the whole kernel.
 pub(crate) fn assert_whole(root: &Path) {
     let objects = objects(root);
-    assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "irq", "sched", "syscall", "tcp"]);
-    for (folder, hooks) in objects.values().zip([2, 5, 2, 1, 5]) {
+    assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "irq", "process", "sched", "syscall", "tcp"]);
+    for (folder, hooks) in objects.values().zip([2, 5, 5, 2, 1, 5]) {
         assert_eq!(fs::read_dir(root).unwrap().count(), 5, "an object twice");
         let mut programs = programs(folder);
         let mut linked: Vec<u32> =

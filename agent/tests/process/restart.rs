@@ -59,13 +59,13 @@ fn a_restart_loses_nothing_that_happens_meanwhile() {
     assert_eq!(calls(&after, name) - calls(&before, name), 2 * CALLS);
     assert_monotonic(&before, &after);
     pins::assert_whole(&place.pins);
-    for object in ["sched", "syscall", "block", "tcp", "irq"] {
+    for object in ["sched", "syscall", "block", "tcp", "irq", "process"] {
         let since = format!("pitot_agent_ebpf_counting_since_seconds{{object=\"{object}\"}}");
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
         assert!(before[&since] < now && before[&since] > now - 60.0, "{object}: {}", before[&since]);
         assert_eq!(before[&since].to_bits(), after[&since].to_bits(), "{object}");
     }
-    for input in ["sched", "syscall", "block", "tcp", "irq"] {
+    for input in ["sched", "syscall", "block", "tcp", "irq", "process"] {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
 }
@@ -113,7 +113,7 @@ fn a_kill_at_any_moment_of_the_start_does_no_harm() {
         }
     }
     let agent = place.start("", &[]);
-    for input in ["sched", "syscall", "block", "tcp", "irq"] {
+    for input in ["sched", "syscall", "block", "tcp", "irq", "process"] {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
     pins::assert_whole(&place.pins);
@@ -146,5 +146,5 @@ fn other_settings_get_programs_of_their_own_and_the_old_ones_go() {
     let after = pins::objects(&place.pins);
     assert_eq!(before["sched"], after["sched"]);
     assert_ne!(before["syscall"], after["syscall"]);
-    assert_eq!(after.len(), 5);
+    assert_eq!(after.len(), 6);
 }

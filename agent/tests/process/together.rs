@@ -24,7 +24,7 @@ fn clean_removes_everything_but_not_from_under_an_agent() {
     let cleaned = place.command("", &["clean"]).output().unwrap();
     assert!(cleaned.status.success(), "{cleaned:?}");
     let said = String::from_utf8_lossy(&cleaned.stdout);
-    assert_eq!(said.lines().filter(|line| line.starts_with("removed ")).count(), 5, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("removed ")).count(), 6, "{said}");
     assert!(!place.pins.exists());
 
     let again = place.command("", &["clean"]).output().unwrap();
@@ -40,7 +40,7 @@ fn a_second_agent_serves_what_the_first_one_counts() {
     let place = Place::new("second");
     let first = place.start("", &[]);
     let second = place.start("", &[]);
-    for input in ["sched", "syscall", "block", "tcp", "irq"] {
+    for input in ["sched", "syscall", "block", "tcp", "irq", "process"] {
         assert_eq!(first.state(input), ["running", "tp_btf", ""]);
         assert_eq!(second.state(input), ["running", "tp_btf, counted by another pitot", ""]);
     }

@@ -15,6 +15,7 @@ mod host;
 mod irq;
 mod owner;
 mod proc;
+mod process;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper because nobody needs them")]
 mod raw;
 mod sandwich;

@@ -2,6 +2,8 @@
 
 use std::{fs::File, io, os::fd::AsRawFd};
 
+use nix::unistd::{ForkResult, Pid, fork};
+
 /// Makes a system call with all arguments zero. Only for calls that fail or do nothing then.
 pub(crate) fn call(number: i64) {
     // SAFETY: the callers' numbers have no effect with null arguments but an error.
@@ -15,6 +17,25 @@ pub(crate) fn become_fifo() -> io::Result<()> {
     // SAFETY: the pointer is to a live value; 0 means the calling thread.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A child of one thread that does some work and ends with the status that this returns. The work takes no memory
+/// and no lock: another thread may have held it at the moment of the fork.
+pub(crate) fn child(work: impl FnOnce() -> i32) -> Pid {
+    // SAFETY: the child does nothing that is not safe after a fork (see above), and does not return.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Parent { child } => child,
+        // SAFETY: ends the child at once, without anything that is to be done at an exit.
+        ForkResult::Child => unsafe { libc::_exit(work()) },
+    }
+}
+
+/// Work of a child that is killed.
+pub(crate) fn wait_for_ever() -> i32 {
+    loop {
+        // SAFETY: takes no argument.
+        unsafe { libc::pause() };
+    }
 }
 
 /// Gives a file to a free loop device; returns the device's number.

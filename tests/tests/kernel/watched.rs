@@ -66,6 +66,22 @@ impl Reading {
     pub(crate) fn label_values(&self, name: &str) -> BTreeSet<String> {
         let first = |s: &pitot::accumulator::OwnedSample| Some(s.labels.first()?.1.clone());
         self.0.samples().iter().filter(|s| s.name == name).filter_map(first).collect()
+    /// The value of a series, if there is one.
+    pub(crate) fn seconds(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        self.0.number(name, labels)
+    }
+
+    /// What all series of a counter together have grown since another reading. A series that was not there
+    /// before began at zero.
+    pub(crate) fn growth(&self, before: &Self, name: &str) -> f64 {
+        let series = self.0.samples().iter().filter(|sample| sample.name == name);
+        let growths = series.map(|sample| {
+            let labels: Vec<&str> = sample.labels.iter().map(|(_, value)| value.as_str()).collect();
+            let [now, then] = [self, before].map(|reading| reading.seconds(name, &labels).unwrap_or(0.0));
+            assert!(now >= then, "{name} {labels:?} went from {then} to {now}");
+            now - then
+        });
+        growths.sum()
     }
 
     /// The sum of a counter over all its series.
