@@ -103,7 +103,7 @@ impl fmt::Display for KernelVersion {
 /// A kernel field that a program reads: resolved from the running kernel's BTF before the load.
 #[derive(Debug)]
 pub struct Field {
-    /// Setting of the object that receives the offset.
+    /// Setting of the object that receives the offset; empty when only its presence tells something.
     pub setting: &'static str,
     /// Ways to spell it, newest kernel first: a path such as `task_struct.se.cfs_rq`, or `sched_switch(4)`
     /// for the presence of a tracepoint's fourth argument.

@@ -105,7 +105,7 @@ fn maps_have_the_shape_that_the_agent_reads_and_none_is_left_over() {
 #[test]
 fn every_setting_of_a_definition_is_in_the_object() {
     for (_, def, contents, _) in inputs() {
-        let fields = def.fields.iter().map(|field| field.setting);
+        let fields = def.fields.iter().map(|field| field.setting).filter(|setting| !setting.is_empty());
         let hooks = def.hooks.iter().map(|hook| hook.when).filter(|when| !when.is_empty());
         let sizes = def.maps.iter().filter_map(|map| match map.entries {
             Entries::When(setting, _) => Some(setting),

@@ -125,6 +125,7 @@ impl Loader {
             let offset =
                 btf.as_ref().ok().and_then(|btf| field.paths.iter().find_map(|path| btf.resolve(path)));
             match offset {
+                Some(_) if field.setting.is_empty() => {}
                 Some(offset) => settings.set(field.setting, offset),
                 None if field.loses.is_empty() => {
                     typed =

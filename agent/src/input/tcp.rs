@@ -4,11 +4,15 @@
 //!
 //! * retransmissions are `RetransSegs`, less what could not be sent (`TCPRetransFail`);
 //! * sent resets are `OutRsts`. Before Linux 6.10 the tracepoint is silent about resets that no socket sends,
-//!   so those of closed ports are missing there;
+//!   so those of closed ports are missing there. Since it tells of them it also tells the reason;
 //! * passive connections are `PassiveOpens`;
 //! * active connections and failed connects together are `ActiveOpens`, which counts at the start;
 //! * failed connects are more than `AttemptFails` where a program gives up before the kernel does, and fewer
 //!   where the other side gives up: that is no connect of this host.
+//!
+//! What a listener drops because its queue is full is left to `ListenDrops` of `netstat`, which is that of one
+//! namespace: no tracepoint tells it, a listener's own count goes with the listener, and the kernel's iterator
+//! over sockets sees the namespace of its caller only.
 
 use std::sync::atomic::Ordering;
 
@@ -16,7 +20,7 @@ use pitot_common::{
     histogram::{Scale, TIME_SLOTS, words},
     tcp::{
         BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT, Reset,
-        Segment, TIMED, header,
+        STATES, Segment, State, TIMED, header,
     },
 };
 
@@ -41,6 +45,7 @@ pub static DEF: InputDef = InputDef {
     metrics: &[
         &CONNECTIONS_TOTAL,
         &FAILED_TOTAL,
+        &STATES_TOTAL,
         &CONNECT_SECONDS,
         &CONNECTION_SECONDS,
         &RTT_SECONDS,
@@ -93,6 +98,8 @@ static BPF: BpfDef = BpfDef {
             paths: &["tcp_retransmit_skb(3)"],
             loses: "nothing: only what was sent comes by",
         },
+        // The tracepoint got the reason in the same release in which it began to tell of all resets.
+        Field { setting: "", paths: &["tcp_send_reset(3)"], loses: "resets that no socket sends" },
     ],
     maps: &[
         MapDef { name: "TCP", entries: Entries::PerCpu },
@@ -120,6 +127,13 @@ static FAILED_TOTAL: Metric = Metric::counter(
     "tcp_failed_connects_total",
     "TCP connects of this host that ended without a connection: refused, timed out, unreachable or given up.",
     &[],
+)
+.since(Since::Attach);
+
+static STATES_TOTAL: Metric = Metric::counter(
+    "tcp_state_transitions_total",
+    "Changes of a TCP socket's state, by the state that it entered.",
+    &[Label::fixed("state", State::LABELS)],
 )
 .since(Since::Attach);
 
@@ -205,6 +219,9 @@ impl Input for Tcp {
             acc.put(&CONNECTIONS_TOTAL, &[direction.label().as_bytes()], count);
         }
         acc.put(&FAILED_TOTAL, &[], sum(FAILED));
+        for state in State::ALL {
+            acc.put(&STATES_TOTAL, &[state.label().as_bytes()], sum(STATES + state.number() as usize));
+        }
         for direction in Reset::ALL {
             acc.put(&RESETS_TOTAL, &[direction.label().as_bytes()], sum(RESETS + direction.index()));
         }

@@ -21,7 +21,7 @@ use pitot_common::{
     histogram::{Scale, TIME_SLOTS},
     tcp::{
         BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT, Reset,
-        Segment, Step, TIMED, header, state,
+        STATE_WORDS, STATES, Segment, Step, TIMED, header, state,
     },
 };
 use pitot_ebpf::{
@@ -78,7 +78,7 @@ fn now() -> u64 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
-    let Some(step) = Step::of(ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32) else { return 0 };
+    let (old, new) = (ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32);
     let socket: *const u8 = ctx.arg(0);
     // The states of SCTP and MPTCP come by here, too. For a socket that is not TCP's the answer is null.
     // SAFETY: the socket that changes its state is alive as long as the tracepoint runs.
@@ -87,6 +87,8 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let Some(mut bank) = bank() else { return 0 };
+    bank.add(STATES + (new as usize & (STATE_WORDS - 1)), 1);
+    let Some(step) = Step::of(old, new) else { return 0 };
     let key = socket as u64;
     let now = now();
     match step {

@@ -18,6 +18,11 @@ pub(crate) struct Reading(MemoryAccumulator);
 
 impl Watched {
     pub(crate) fn open(name: &str, options: &[(&str, bool)]) -> Self {
+        Self::open_without(name, options, None)
+    }
+
+    /// Opens it on a kernel that is known to lack this.
+    pub(crate) fn open_without(name: &str, options: &[(&str, bool)], lost: Option<&str>) -> Self {
         let def = INPUTS.iter().find(|def| def.name == name).unwrap();
         let given: Vec<_> =
             options.iter().map(|(key, value)| ((*key).to_owned(), OptionSetting::Bool(*value))).collect();
@@ -28,7 +33,7 @@ impl Watched {
             bpf: &mut loader,
         };
         let input = (def.open)(&mut context).unwrap();
-        assert_eq!(input.degraded(), None);
+        assert_eq!(input.degraded().as_deref(), lost);
         Self { input }
     }
 
