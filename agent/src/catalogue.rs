@@ -47,7 +47,7 @@ pub struct Hook {
     pub when: &'static str,
 }
 
-/// One way to attach a program.
+/// One way to attach a program, or to do without.
 #[derive(Debug)]
 pub struct Variant {
     /// Program in the object.
@@ -65,6 +65,13 @@ pub enum ProgramKind {
     TpBtf,
     /// Raw tracepoint: arguments are plain numbers.
     RawTp,
+    /// Iterator: runs when it is read, once for each object of a kind. The hook's name is the kind.
+    Iter,
+    /// Entry of a kernel function, with BTF-typed arguments. Only where no tracepoint tells the same: a
+    /// function may change from release to release, and many kernels let nobody attach to it.
+    Fentry,
+    /// Nothing is attached: the last variant of a hook that its object can do without.
+    Nothing,
 }
 
 impl ProgramKind {
@@ -73,14 +80,19 @@ impl ProgramKind {
         match self {
             Self::TpBtf => "tp_btf",
             Self::RawTp => "raw_tp",
+            Self::Iter => "iter",
+            Self::Fentry => "fentry",
+            Self::Nothing => "nothing",
         }
     }
 
     /// The oldest kernel that has it.
     pub const fn since(self) -> KernelVersion {
         match self {
-            Self::TpBtf => KernelVersion(5, 5),
+            Self::TpBtf | Self::Fentry => KernelVersion(5, 5),
             Self::RawTp => KernelVersion(4, 17),
+            Self::Iter => KernelVersion(5, 8),
+            Self::Nothing => KernelVersion(0, 0),
         }
     }
 }

@@ -161,8 +161,10 @@ pub const STATE_WORDS: usize = 16;
 pub const CONNECT: usize = STATES + STATE_WORDS;
 /// First word of the histogram of connections: established until closed.
 pub const CONNECTION: usize = CONNECT + padded(histogram::words(histogram::TIME_SLOTS));
+/// First word of the histogram of accepts: established until a program took it.
+pub const ACCEPT: usize = CONNECTION + padded(histogram::words(histogram::TIME_SLOTS));
 /// First word of the histogram of round trips.
-pub const RTT: usize = CONNECTION + padded(histogram::words(histogram::TIME_SLOTS));
+pub const RTT: usize = ACCEPT + padded(histogram::words(histogram::TIME_SLOTS));
 /// Words of one CPU's bank.
 pub const BANK_WORDS: usize = RTT + padded(histogram::words(histogram::TIME_SLOTS));
 

@@ -5,19 +5,23 @@
 
 mod attach;
 mod btf;
+pub mod iter;
 #[expect(unsafe_code, reason = "mapping the pages of a kernel map")]
 pub mod map;
 pub mod object;
 pub mod pin;
 mod program;
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use aya::maps::MapData;
 use sha2::{Digest, Sha256};
 
 pub use self::program::Program;
-use self::{btf::Btf, map::View, pin::Pins};
+use self::{btf::Btf, iter::Records, map::View, pin::Pins};
 use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
 
 /// What becomes of pins.
@@ -52,6 +56,9 @@ pub struct Opened {
     pub degraded: Option<String>,
     settings: Settings,
     typed: bool,
+    /// Hooks that nothing is attached to.
+    missing: Vec<&'static str>,
+    iterators: Vec<(&'static str, OwnedFd)>,
     /// Links that are not pinned live as long as this.
     _links: Vec<aya::programs::links::FdLink>,
 }
@@ -191,7 +198,14 @@ impl Loader {
             maps: running.maps,
             cpus,
             variant,
-            typed: running.hooks.iter().all(|hook| hook.kind == ProgramKind::TpBtf),
+            typed: running.hooks.iter().all(|hook| hook.kind != ProgramKind::RawTp),
+            missing: running
+                .hooks
+                .iter()
+                .filter(|hook| hook.kind == ProgramKind::Nothing)
+                .map(|hook| hook.hook)
+                .collect(),
+            iterators: running.iterators,
             settings,
             degraded: (!lost.is_empty()).then(|| lost.join("; ")),
             _links: running.links,
@@ -258,9 +272,21 @@ impl Opened {
             .map_err(|error| Unsupported(format!("cannot map the pages of {name}: {error}")))
     }
 
+    /// What the iterator over a kind of objects writes, in records of so many bytes. Can be taken once.
+    pub fn records(&mut self, over: &str, length: usize) -> Result<Records, Unsupported> {
+        let at = self.iterators.iter().position(|(known, _)| *known == over);
+        at.map(|at| Records::new(self.iterators.swap_remove(at).1, length))
+            .ok_or_else(|| Unsupported(format!("the object has no iterator over {over}")))
+    }
+
     /// Whether a setting has another value than 0.
     pub fn is_on(&self, setting: &str) -> bool {
         self.settings.is_on(setting)
+    }
+
+    /// Whether a program is attached to a hook that the object can do without.
+    pub fn is_attached(&self, hook: &str) -> bool {
+        !self.missing.contains(&hook)
     }
 
     /// Whether every hook got the variant that can read kernel fields.
@@ -333,11 +359,12 @@ fn without_stamp(bytes: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn describe(hooks: &[attach::Served], shared: bool) -> String {
-    let mut kinds: Vec<ProgramKind> = hooks.iter().map(|hook| hook.kind).collect();
+    let attached = || hooks.iter().filter(|hook| hook.kind != ProgramKind::Nothing);
+    let mut kinds: Vec<ProgramKind> = attached().map(|hook| hook.kind).collect();
     kinds.dedup();
     let kinds = match kinds.as_slice() {
         [kind] => kind.name().to_owned(),
-        _ => hooks.iter().map(|h| format!("{} by {}", h.hook, h.kind.name())).collect::<Vec<_>>().join(", "),
+        _ => attached().map(|h| format!("{} by {}", h.hook, h.kind.name())).collect::<Vec<_>>().join(", "),
     };
     if shared { format!("{kinds}, counted by another pitot") } else { kinds }
 }

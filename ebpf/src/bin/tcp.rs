@@ -13,14 +13,14 @@
 
 use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_skc_to_tcp_sock},
-    macros::{btf_tracepoint, map},
+    macros::{btf_tracepoint, fentry, map},
     maps::{Array, HashMap},
-    programs::BtfTracePointContext,
+    programs::{BtfTracePointContext, FEntryContext},
 };
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS},
     tcp::{
-        BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT, Reset,
+        ACCEPT, BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT, Reset,
         STATE_WORDS, STATES, Segment, Step, TIMED, header, state,
     },
 };
@@ -126,6 +126,19 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
                 }
             }
         }
+    }
+    0
+}
+
+/// A socket that waited for `accept` gets the file that a program will use it by. Sockets of other protocols
+/// come by as well and have no entry; no tracepoint tells of this moment.
+#[fentry(function = "security_sock_graft")]
+pub fn tcp_accept(ctx: FEntryContext) -> i32 {
+    let socket: *const u8 = ctx.arg(0);
+    // SAFETY: the value is copied at once; the entry stays until the connection is closed.
+    let Some(&established) = (unsafe { TCP_START.get(&(socket as u64)) }) else { return 0 };
+    if let Some(mut bank) = bank() {
+        bank.observe(ACCEPT, Scale::Nanoseconds, TIME_SLOTS, now().saturating_sub(established));
     }
     0
 }

@@ -36,10 +36,14 @@ fn beside_others() -> RwLockReadGuard<'static, ()> {
     TABLE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The input, which lacks on this kernel what it is known to lack, and nothing else.
+const NO_SOCKETLESS_RESETS: &str = "no resets that no socket sends (tcp_send_reset(3))";
+/// Many kernels let nobody attach to their functions.
+const NO_ACCEPTS: &str = "no accept latency (fentry: ";
+
 fn watched() -> Watched {
-    let lost = "no resets that no socket sends (tcp_send_reset(3))";
-    Watched::open_without("tcp", &[], (!tells_all_resets()).then_some(lost))
+    let tcp = Watched::open_without("tcp", &[], &[NO_SOCKETLESS_RESETS, NO_ACCEPTS]);
+    assert_eq!(tcp.lacks(NO_SOCKETLESS_RESETS), !tells_all_resets());
+    tcp
 }
 
 /// Makes connections to a listener of its own, uses each for a byte, and closes it after a last touch.
@@ -174,6 +178,41 @@ fn both_sockets_of_a_connection_enter_every_state_of_its_life() {
         // The one is counted a moment before the other.
         let apart = entered("established").abs_diff(established);
         assert!(apart <= UNDER_WAY, "{} entered, {established} connections", entered("established"));
+    });
+}
+
+#[test]
+fn the_wait_for_accept_is_timed_for_every_connection() {
+    settle(|| {
+        const WAIT: Duration = Duration::from_millis(2);
+        const ACCEPTS: u64 = 50;
+        if !can_run() {
+            return;
+        }
+        let _beside = beside_others();
+        let mut tcp = watched();
+        let accepts = histogram("tcp_accept_seconds");
+        let before = tcp.read();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        for _ in 0..ACCEPTS {
+            let _client = TcpStream::connect(address).unwrap();
+            thread::sleep(WAIT);
+            let _server = listener.accept().unwrap();
+        }
+        let after = tcp.read();
+        let (count, waited) =
+            (accepts(&after).0 - accepts(&before).0, accepts(&after).1 - accepts(&before).1);
+        if tcp.lacks(NO_ACCEPTS) {
+            assert_eq!(count, 0);
+            note("this kernel lets nobody attach to its functions: accepts are not timed");
+            return;
+        }
+        assert!(count >= ACCEPTS, "{count} of {ACCEPTS} accepts");
+        let least = WAIT * u32::try_from(ACCEPTS).unwrap();
+        assert!(u128::from(waited) >= least.as_nanos(), "{waited} ns of {least:?}");
+        let passive = connections("passive")(&after) - connections("passive")(&before);
+        assert!(count <= passive + UNDER_WAY, "{count} accepts of {passive} connections");
     });
 }
 

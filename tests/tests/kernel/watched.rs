@@ -18,11 +18,11 @@ pub(crate) struct Reading(MemoryAccumulator);
 
 impl Watched {
     pub(crate) fn open(name: &str, options: &[(&str, bool)]) -> Self {
-        Self::open_without(name, options, None)
+        Self::open_without(name, options, &[])
     }
 
-    /// Opens it on a kernel that is known to lack this.
-    pub(crate) fn open_without(name: &str, options: &[(&str, bool)], lost: Option<&str>) -> Self {
+    /// Opens it where it may lack these and nothing else.
+    pub(crate) fn open_without(name: &str, options: &[(&str, bool)], may_lack: &[&str]) -> Self {
         let def = INPUTS.iter().find(|def| def.name == name).unwrap();
         let given: Vec<_> =
             options.iter().map(|(key, value)| ((*key).to_owned(), OptionSetting::Bool(*value))).collect();
@@ -33,8 +33,17 @@ impl Watched {
             bpf: &mut loader,
         };
         let input = (def.open)(&mut context).unwrap();
-        assert_eq!(input.degraded().as_deref(), lost);
-        Self { input }
+        let opened = Self { input };
+        let said = opened.input.degraded();
+        let lost = said.iter().flat_map(|said| said.split("; "));
+        let unknown: Vec<_> = lost.filter(|lost| !may_lack.iter().any(|may| lost.starts_with(may))).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        opened
+    }
+
+    /// Whether it says that it lacks this.
+    pub(crate) fn lacks(&self, what: &str) -> bool {
+        self.input.degraded().is_some_and(|said| said.split("; ").any(|lost| lost.starts_with(what)))
     }
 
     pub(crate) fn read(&mut self) -> Reading {
