@@ -359,7 +359,9 @@ fn without_stamp(bytes: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn describe(hooks: &[attach::Served], shared: bool) -> String {
-    let attached = || hooks.iter().filter(|hook| hook.kind != ProgramKind::Nothing);
+    // Functions come on top, where a kernel allows it; that one is missing is said as a loss.
+    let on_top = |hook: &&attach::Served| matches!(hook.kind, ProgramKind::Fentry | ProgramKind::Nothing);
+    let attached = || hooks.iter().filter(|hook| !on_top(hook));
     let mut kinds: Vec<ProgramKind> = attached().map(|hook| hook.kind).collect();
     kinds.dedup();
     let kinds = match kinds.as_slice() {
