@@ -58,7 +58,7 @@ fn objects() -> impl Iterator<Item = (&'static BpfDef, aya_obj::Object, &'static
 /// Every program with its name, its instructions and the kernel that must do.
 fn programs() -> impl Iterator<Item = (String, Vec<Instruction>, &'static Kernel)> {
     objects().flat_map(|(_, object, kernel)| {
-        let decode = |function: &Function| function.instructions.iter().map(Instruction::of).collect();
+        let decode = |function: &Function| function.instructions.iter().copied().map(Instruction::of).collect();
         let programs: Vec<_> = object
             .programs
             .iter()

@@ -42,7 +42,7 @@ const REGISTER: u8 = 0x08;
 const FRAME: u8 = 10;
 
 impl Instruction {
-    pub(crate) fn of(raw: &bpf_insn) -> Self {
+    pub(crate) fn of(raw: bpf_insn) -> Self {
         Self { code: raw.code, to: raw.dst_reg(), from: raw.src_reg(), offset: raw.off, number: raw.imm }
     }
 
