@@ -52,7 +52,7 @@ pub struct Hook {
     pub when: &'static str,
 }
 
-/// One way to attach a program.
+/// One way to attach a program, or to do without.
 #[derive(Debug)]
 pub struct Variant {
     /// Program in the object.
@@ -72,6 +72,11 @@ pub enum ProgramKind {
     RawTp,
     /// Iterator: runs when it is read, once for each object of a kind. The hook's name is the kind.
     Iter,
+    /// Entry of a kernel function, with BTF-typed arguments. Only where no tracepoint tells the same: a
+    /// function may change from release to release, and many kernels let nobody attach to it.
+    Fentry,
+    /// Nothing is attached: the last variant of a hook that its object can do without.
+    Nothing,
 }
 
 impl ProgramKind {
@@ -81,15 +86,18 @@ impl ProgramKind {
             Self::TpBtf => "tp_btf",
             Self::RawTp => "raw_tp",
             Self::Iter => "iter",
+            Self::Fentry => "fentry",
+            Self::Nothing => "nothing",
         }
     }
 
     /// The oldest kernel that has it.
     pub const fn since(self) -> KernelVersion {
         match self {
-            Self::TpBtf => KernelVersion(5, 5),
+            Self::TpBtf | Self::Fentry => KernelVersion(5, 5),
             Self::RawTp => KernelVersion(4, 17),
             Self::Iter => KernelVersion(5, 8),
+            Self::Nothing => KernelVersion(0, 0),
         }
     }
 }
@@ -112,7 +120,7 @@ impl fmt::Display for KernelVersion {
 /// A kernel field that a program reads: resolved from the running kernel's BTF before the load.
 #[derive(Debug)]
 pub struct Field {
-    /// Setting of the object that receives the offset.
+    /// Setting of the object that receives the offset; empty when only its presence tells something.
     pub setting: &'static str,
     /// Ways to spell it, newest kernel first: a path such as `task_struct.se.cfs_rq`, or `sched_switch(4)`
     /// for the presence of a tracepoint's fourth argument.

@@ -37,6 +37,53 @@ slots! {
     }
 }
 
+slots! {
+    /// A state that a socket enters.
+    ///
+    /// Two of the kernel's states are missing: a request that was answered and a connection that waits for
+    /// late segments are smaller sockets of other kinds, and no tracepoint tells of them.
+    pub enum State {
+        /// Data flow.
+        Established = "established",
+        /// Asked for a connection.
+        SynSent = "syn_sent",
+        /// Was asked for one, and answered.
+        SynRecv = "syn_recv",
+        /// Closed here.
+        FinWait1 = "fin_wait1",
+        /// Closed here, and the other side knows.
+        FinWait2 = "fin_wait2",
+        /// No connection.
+        Close = "close",
+        /// Closed by the other side.
+        CloseWait = "close_wait",
+        /// Closed by the other side, then here.
+        LastAck = "last_ack",
+        /// Waits for others to connect.
+        Listen = "listen",
+        /// Closed by both at once.
+        Closing = "closing",
+    }
+}
+
+impl State {
+    /// The kernel's number.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Established => state::ESTABLISHED,
+            Self::SynSent => state::SYN_SENT,
+            Self::SynRecv => state::SYN_RECV,
+            Self::FinWait1 => state::FIN_WAIT1,
+            Self::FinWait2 => state::FIN_WAIT2,
+            Self::Close => state::CLOSE,
+            Self::CloseWait => state::CLOSE_WAIT,
+            Self::LastAck => state::LAST_ACK,
+            Self::Listen => state::LISTEN,
+            Self::Closing => state::CLOSING,
+        }
+    }
+}
+
 /// Socket states (`BPF_TCP_*` of `linux/bpf.h`, where they are promised not to change).
 pub mod state {
     /// Data flow.
@@ -55,6 +102,8 @@ pub mod state {
     pub const CLOSE_WAIT: u32 = 8;
     /// Closed by the other side, then here.
     pub const LAST_ACK: u32 = 9;
+    /// Waits for others to connect.
+    pub const LISTEN: u32 = 10;
     /// Closed by both at once.
     pub const CLOSING: u32 = 11;
 }
@@ -104,12 +153,18 @@ pub const RESETS: usize = CONNECTIONS + Direction::COUNT;
 pub const RETRANSMITS: usize = RESETS + Reset::COUNT;
 /// Word of the connects that failed.
 pub const FAILED: usize = RETRANSMITS + Segment::COUNT;
+/// First word of the states entered, by the kernel's number.
+pub const STATES: usize = padded(FAILED + 1);
+/// Words of them: a power of two, so that masking a number keeps it inside.
+pub const STATE_WORDS: usize = 16;
 /// First word of the histogram of connects: asked for until established.
-pub const CONNECT: usize = padded(FAILED + 1);
+pub const CONNECT: usize = STATES + STATE_WORDS;
 /// First word of the histogram of connections: established until closed.
 pub const CONNECTION: usize = CONNECT + padded(histogram::words(histogram::TIME_SLOTS));
+/// First word of the histogram of accepts: established until a program took it.
+pub const ACCEPT: usize = CONNECTION + padded(histogram::words(histogram::TIME_SLOTS));
 /// First word of the histogram of round trips.
-pub const RTT: usize = CONNECTION + padded(histogram::words(histogram::TIME_SLOTS));
+pub const RTT: usize = ACCEPT + padded(histogram::words(histogram::TIME_SLOTS));
 /// Words of one CPU's bank.
 pub const BANK_WORDS: usize = RTT + padded(histogram::words(histogram::TIME_SLOTS));
 
@@ -132,11 +187,16 @@ pub const TIMED: u32 = 32_768;
 mod tests {
     use super::{state::*, *};
 
-    const LISTEN: u32 = 10;
-
     #[test]
     fn the_counters_fill_one_cache_line() {
-        assert_eq!(CONNECT, LINE_WORDS);
+        assert_eq!(STATES, LINE_WORDS);
+    }
+
+    #[test]
+    fn every_state_has_a_word_of_its_own() {
+        let numbers = || State::ALL.iter().map(|state| state.number());
+        assert!(numbers().eq([1, 2, 3, 4, 5, 7, 8, 9, 10, 11]));
+        assert!(numbers().all(|number| (number as usize) < STATE_WORDS));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use aya::{
     Btf as KernelTypes, Ebpf, EbpfLoader, Endianness,
     maps::{Map, MapData},
     programs::{
-        BtfTracePoint, Iter, ProgramInfo, RawTracePoint,
+        BtfTracePoint, FEntry, Iter, ProgramInfo, RawTracePoint,
         links::{FdLink, LinkError, PinnedLink},
     },
 };
@@ -22,6 +22,9 @@ use super::{
     placement::Places,
 };
 use crate::catalogue::{BpfDef, Hook, MapDef, ProgramKind, UnderWay, Unsupported, Variant};
+
+/// Why a better variant was not taken, to an heir.
+const CHOSEN: &str = "chosen by the agent that attached it";
 
 pub(super) struct Context<'a> {
     pub(super) def: &'static BpfDef,
@@ -94,6 +97,13 @@ impl Context<'_> {
         }
         running.since = self.since(places);
         for hook in self.hooks() {
+            let without = hook.variants.iter().find(|variant| variant.kind == ProgramKind::Nothing);
+            if let Some(variant) = without
+                && !folder.join(format!("link-{}", hook.name)).exists()
+            {
+                running.serve(hook, variant, CHOSEN);
+                continue;
+            }
             // Only to see that it is there: a link that is held would live on when an heir removes the pin.
             let link = folder.join(format!("link-{}", hook.name));
             PinnedLink::from_pin(&link)?;
@@ -112,7 +122,7 @@ impl Context<'_> {
             if variant.kind == ProgramKind::Iter {
                 running.iterators.push((hook.name, iter::hold(&link)?));
             }
-            running.serve(hook, variant, "chosen by the agent that attached it");
+            running.serve(hook, variant, CHOSEN);
         }
         Ok(running)
     }
@@ -135,7 +145,8 @@ impl Context<'_> {
             if begun.inherits { self.forget(object) } else { Ok(()) }
         })?;
         running.since = self.since(&places);
-        for (served, link) in running.hooks.iter().zip(running.links.drain(..)) {
+        let attached = running.hooks.iter().filter(|served| served.kind != ProgramKind::Nothing);
+        for (served, link) in attached.zip(running.links.drain(..)) {
             let path = begun.programs.join(format!("link-{}", served.hook));
             link.pin(&path).map_err(|e| said(&e))?;
             if served.kind == ProgramKind::Iter {
@@ -182,6 +193,11 @@ impl Context<'_> {
             let mut refused = Vec::new();
             let mut served = false;
             for variant in hook.variants {
+                if variant.kind == ProgramKind::Nothing {
+                    running.serve(hook, variant, &refused.join("; "));
+                    served = true;
+                    break;
+                }
                 match self.attach(&mut object, hook, variant, types.as_ref(), folder) {
                     Ok((link, program)) => {
                         let link = match (variant.kind, folder) {
@@ -240,6 +256,13 @@ impl Context<'_> {
                 let program: &mut RawTracePoint = (&mut *program).try_into().map_err(|e| reason(&e))?;
                 program.load().map_err(|e| reason(&e))?;
             }
+            ProgramKind::Fentry => {
+                self.typed.clone()?;
+                let types = types.ok_or("no kernel BTF")?;
+                let program: &mut FEntry = (&mut *program).try_into().map_err(|e| reason(&e))?;
+                return program.load(hook.name, types).map_err(|e| reason(&e));
+            }
+            ProgramKind::Nothing => return Err("nothing can be attached".into()),
             ProgramKind::Iter => {
                 self.typed.clone()?;
                 let types = types.ok_or("no kernel BTF")?;
@@ -248,7 +271,7 @@ impl Context<'_> {
             }
         }
         match folder {
-            Some(folder) => program.pin(folder.join(format!("prog-{}", variant.program))),
+            Some(folder) => program.pin(pin_of_program(folder, variant)),
             None => Ok(()),
         }
         .map_err(|e| reason(&e))
@@ -277,6 +300,18 @@ impl Context<'_> {
                 let link: FdLink = program.take_link(id).map_err(|e| reason(&e))?.into();
                 (link, program.fd().map_err(|e| reason(&e))?.as_fd().try_clone_to_owned())
             }
+            ProgramKind::Fentry => {
+                let program: &mut FEntry = program.try_into().map_err(|e| reason(&e))?;
+                let id = program.attach().map_err(|e| reason(&e))?;
+                // Pinned only now: many kernels refuse to attach, and an heir takes a pinned program for one that
+                // runs.
+                if let Some(folder) = folder {
+                    program.pin(pin_of_program(folder, variant)).map_err(|e| reason(&e))?;
+                }
+                let link: FdLink = program.take_link(id).map_err(|e| reason(&e))?.into();
+                (link, program.fd().map_err(|e| reason(&e))?.as_fd().try_clone_to_owned())
+            }
+            ProgramKind::Nothing => return Err("nothing can be attached".into()),
             ProgramKind::Iter => {
                 let program: &mut Iter = program.try_into().map_err(|e| reason(&e))?;
                 let id = program.attach().map_err(|e| reason(&e))?;
@@ -313,8 +348,11 @@ impl Context<'_> {
 
     /// The part of the kernel's types that attaching needs, in the form that aya wants.
     fn kernel_types(&self) -> Option<KernelTypes> {
-        let names: Vec<&str> = self.hooks().map(|hook| hook.name).collect();
-        KernelTypes::parse(&self.btf?.hooks_only(&names), Endianness::default()).ok()
+        let names = |function: bool| -> Vec<&str> {
+            let is_function = |hook: &&Hook| hook.variants.iter().any(|v| v.kind == ProgramKind::Fentry);
+            self.hooks().filter(|hook| is_function(hook) == function).map(|hook| hook.name).collect()
+        };
+        KernelTypes::parse(&self.btf?.hooks_only(&names(false), &names(true)), Endianness::default()).ok()
     }
 }
 
@@ -345,6 +383,10 @@ impl Running {
 
 fn pin_name(map: &MapDef) -> String {
     format!("map-{}", map.name)
+}
+
+fn pin_of_program(folder: &Path, variant: &Variant) -> PathBuf {
+    folder.join(format!("prog-{}", variant.program))
 }
 
 /// An error and its causes, in one line, with what would mend it.

@@ -113,13 +113,15 @@ impl Btf {
     }
 
     /// Raw BTF that holds nothing but what some hooks are attached to, by their names: signatures of
-    /// tracepoints and functions of iterators, under their own ids, with filler before them. Parsing the
-    /// kernel's types as a whole takes tens of megabytes; this takes a few.
-    pub(super) fn hooks_only(&self, names: &[&str]) -> Vec<u8> {
+    /// tracepoints, functions of iterators and other functions, under their own ids, with filler before them.
+    /// Parsing the kernel's types as a whole takes tens of megabytes; this takes a few.
+    pub(super) fn hooks_only(&self, names: &[&str], functions: &[&str]) -> Vec<u8> {
         let tracepoint = |name| Some((self.tracepoint(name)?, 8 << 24, format!("btf_trace_{name}\0")));
         let iterator = |name| Some((self.iterator(name)?, 12 << 24, format!("bpf_iter_{name}\0")));
+        let function = |name| Some((self.find(Kind::Func, name)?, 12 << 24, format!("{name}\0")));
         let mut wanted: Vec<(u32, u32, String)> =
             names.iter().flat_map(|&name| [tracepoint(name), iterator(name)]).flatten().collect();
+        wanted.extend(functions.iter().filter_map(|&name| function(name)));
         wanted.sort_unstable();
         let mut strings = vec![0u8];
         let mut types: Vec<[u32; 3]> = Vec::new();
@@ -281,9 +283,12 @@ mod tests {
 
     #[test]
     fn an_excerpt_keeps_the_ids() {
-        let excerpt = Btf::parse(sample()).unwrap().hooks_only(&["x", "y", "unknown"]);
+        let excerpt = Btf::parse(sample()).unwrap().hooks_only(&["x", "unknown"], &["bpf_iter_y", "unknown"]);
         let theirs = aya::Btf::parse(&excerpt, aya::Endianness::default()).unwrap();
         assert_eq!(theirs.id_by_type_name_kind("btf_trace_x", BtfKind::Typedef).unwrap(), 7);
+        assert_eq!(theirs.id_by_type_name_kind("bpf_iter_y", BtfKind::Func).unwrap(), 8);
+        let iterator = Btf::parse(sample()).unwrap().hooks_only(&["y"], &[]);
+        let theirs = aya::Btf::parse(&iterator, aya::Endianness::default()).unwrap();
         assert_eq!(theirs.id_by_type_name_kind("bpf_iter_y", BtfKind::Func).unwrap(), 8);
     }
 

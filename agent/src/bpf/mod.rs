@@ -74,6 +74,8 @@ pub struct Opened {
     settings: Settings,
     typed: bool,
     since: SystemTime,
+    /// Hooks that nothing is attached to.
+    missing: Vec<&'static str>,
     iterators: Vec<(&'static str, OwnedFd)>,
     /// Links that are not pinned live as long as this.
     _links: Vec<aya::programs::links::FdLink>,
@@ -165,6 +167,12 @@ impl Loader {
             is_keeper: !running.is_anothers,
             variant,
             typed: running.hooks.iter().all(|hook| hook.kind != ProgramKind::RawTp),
+            missing: running
+                .hooks
+                .iter()
+                .filter(|hook| hook.kind == ProgramKind::Nothing)
+                .map(|hook| hook.hook)
+                .collect(),
             iterators: running.iterators,
             settings,
             degraded: (!lost.is_empty()).then(|| lost.join("; ")),
@@ -263,6 +271,11 @@ impl Opened {
         self.settings.is_on(setting)
     }
 
+    /// Whether a program is attached to a hook that the object can do without.
+    pub fn is_attached(&self, hook: &str) -> bool {
+        !self.missing.contains(&hook)
+    }
+
     /// Whether every hook got the variant that can read kernel fields.
     pub fn is_typed(&self) -> bool {
         self.typed
@@ -309,6 +322,7 @@ fn resolve(
     for field in def.fields {
         let offset = btf.as_ref().ok().and_then(|btf| field.paths.iter().find_map(|path| btf.resolve(path)));
         match offset {
+            Some(_) if field.setting.is_empty() => {}
             Some(offset) => settings.set(field.setting, offset),
             None if field.loses.is_empty() => {
                 typed = typed.and_then(|()| Err(format!("the kernel has no {}", field.paths.join(" or "))));
@@ -342,12 +356,15 @@ fn unmapped(name: &str, error: nix::Error) -> Unsupported {
 }
 
 fn describe(hooks: &[attach::Served], is_guest: bool) -> String {
-    let mut kinds: Vec<ProgramKind> = hooks.iter().map(|hook| hook.kind).collect();
+    // Functions come on top, where a kernel allows it; that one is missing is said as a loss.
+    let on_top = |hook: &&attach::Served| matches!(hook.kind, ProgramKind::Fentry | ProgramKind::Nothing);
+    let attached = || hooks.iter().filter(|hook| !on_top(hook));
+    let mut kinds: Vec<ProgramKind> = attached().map(|hook| hook.kind).collect();
     kinds.dedup();
     let kinds = match kinds.as_slice() {
         // An iterator is served in one way or not at all, which says nothing about the rest.
         [kind] | [kind, ProgramKind::Iter] => kind.name().to_owned(),
-        _ => hooks.iter().map(|h| format!("{} by {}", h.hook, h.kind.name())).collect::<Vec<_>>().join(", "),
+        _ => attached().map(|h| format!("{} by {}", h.hook, h.kind.name())).collect::<Vec<_>>().join(", "),
     };
     if is_guest { format!("{kinds}, counted by another pitot") } else { kinds }
 }

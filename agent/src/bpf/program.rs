@@ -26,6 +26,8 @@ pub struct Figures {
     pub run_time_ns: u64,
     /// Runs that were skipped because the program was already running on that CPU.
     pub missed: u64,
+    /// Instructions that the verifier walked through at the load; 0 before Linux 5.16.
+    pub verified: u64,
 }
 
 impl Program {
@@ -46,6 +48,7 @@ impl Figures {
                 "run_cnt" => figures.run_count = value,
                 "run_time_ns" => figures.run_time_ns = value,
                 "recursion_misses" => figures.missed = value,
+                "verified_insns" => figures.verified = value,
                 _ => {}
             }
         }
@@ -59,9 +62,9 @@ mod tests {
 
     #[test]
     fn the_kernels_words_are_understood() {
-        let text =
-            "pos:\t0\nprog_type:\t17\nmemlock:\t4096\nrun_time_ns:\t500\nrun_cnt:\t5\nrecursion_misses:\t1\n";
-        let wanted = Figures { memlock: 4096, run_count: 5, run_time_ns: 500, missed: 1 };
+        let text = "pos:\t0\nprog_type:\t17\nmemlock:\t4096\nrun_time_ns:\t500\nrun_cnt:\t5\nrecursion_misses:\t1\n\
+                    verified_insns:\t70\n";
+        let wanted = Figures { memlock: 4096, run_count: 5, run_time_ns: 500, missed: 1, verified: 70 };
         assert_eq!(Figures::parse(text), wanted);
     }
 }

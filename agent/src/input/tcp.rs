@@ -4,19 +4,27 @@
 //!
 //! * retransmissions are `RetransSegs`, less what could not be sent (`TCPRetransFail`);
 //! * sent resets are `OutRsts`. Before Linux 6.10 the tracepoint is silent about resets that no socket sends,
-//!   so those of closed ports are missing there;
+//!   so those of closed ports are missing there. Since it tells of them it also tells the reason;
 //! * passive connections are `PassiveOpens`;
 //! * active connections and failed connects together are `ActiveOpens`, which counts at the start;
 //! * failed connects are more than `AttemptFails` where a program gives up before the kernel does, and fewer
 //!   where the other side gives up: that is no connect of this host.
+//!
+//! The wait for `accept` is timed at the entry of a kernel function, because no tracepoint tells of that moment.
+//! Where the kernel lets nobody attach to functions, it is missing and all else is as ever. Connections that
+//! are accepted before they are established (TCP Fast Open) wait for nothing and are not in it.
+//!
+//! What a listener drops because its queue is full is left to `ListenDrops` of `netstat`, which is that of one
+//! namespace: no tracepoint tells it, a listener's own count goes with the listener, and the kernel's iterator
+//! over sockets sees the namespace of its caller only.
 
 use std::sync::atomic::Ordering;
 
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS, words},
     tcp::{
-        BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT, Reset,
-        Segment, TIMED, header,
+        ACCEPT, BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT,
+        Reset, STATES, Segment, State, TIMED, header,
     },
 };
 
@@ -37,12 +45,14 @@ pub static DEF: InputDef = InputDef {
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
     cost: "a program per change of a socket's state, reset and retransmission, none per packet; \
-           2.5 MiB of kernel memory, and 12 KiB per CPU",
+           2.5 MiB of kernel memory, and 16 KiB per CPU",
     metrics: &[
         &CONNECTIONS_TOTAL,
         &FAILED_TOTAL,
+        &STATES_TOTAL,
         &CONNECT_SECONDS,
         &CONNECTION_SECONDS,
+        &ACCEPT_SECONDS,
         &RTT_SECONDS,
         &RESETS_TOTAL,
         &RETRANSMITS_TOTAL,
@@ -58,8 +68,10 @@ pub static DEF: InputDef = InputDef {
             banks: opened.view("TCP", opened.cpus(), BANK_WORDS)?,
             header: opened.view("TCP_HEADER", 1, header::WORDS)?,
             has_rtt: opened.is_on("RTT_ON"),
+            has_accepts: opened.is_attached(ACCEPTED),
             connects: Histogram::new(CONNECTS),
             connections: Histogram::new(LIVES),
+            accepts: Histogram::new(ACCEPTS),
             rtts: Histogram::new(RTTS),
             opened,
         }))
@@ -74,6 +86,9 @@ const fn typed(program: &'static str) -> Variant {
     Variant { program, kind: ProgramKind::TpBtf, loses: "" }
 }
 
+/// The kernel's function that gives an accepted socket its file, since long before any kernel here.
+const ACCEPTED: &str = "security_sock_graft";
+
 static BPF: BpfDef = BpfDef {
     object: "tcp",
     hooks: &[
@@ -82,6 +97,13 @@ static BPF: BpfDef = BpfDef {
         hook("tcp_retransmit_synack", &[typed("tcp_synack")]),
         hook("tcp_send_reset", &[typed("tcp_send_reset")]),
         hook("tcp_receive_reset", &[typed("tcp_recv_reset")]),
+        hook(
+            ACCEPTED,
+            &[
+                Variant { program: "tcp_accept", kind: ProgramKind::Fentry, loses: "" },
+                Variant { program: "", kind: ProgramKind::Nothing, loses: "accept latency" },
+            ],
+        ),
     ],
     fields: &[
         Field { setting: "TCP_SRTT", paths: &["tcp_sock.srtt_us"], loses: "round-trip times" },
@@ -93,6 +115,8 @@ static BPF: BpfDef = BpfDef {
             paths: &["tcp_retransmit_skb(3)"],
             loses: "nothing: only what was sent comes by",
         },
+        // The tracepoint got the reason in the same release in which it began to tell of all resets.
+        Field { setting: "", paths: &["tcp_send_reset(3)"], loses: "resets that no socket sends" },
     ],
     maps: &[
         MapDef { name: "TCP", entries: Entries::PerCpu },
@@ -109,6 +133,8 @@ static BPF: BpfDef = BpfDef {
 const CONNECTS: Buckets = Buckets { scale: Scale::Nanoseconds, slots: TIME_SLOTS, first: -17, last: 7 };
 /// From a millisecond to a day and a half.
 const LIVES: Buckets = Buckets { scale: Scale::Nanoseconds, slots: TIME_SLOTS, first: -10, last: 17 };
+/// From a program that waits for connections to one that hangs.
+const ACCEPTS: Buckets = Buckets { scale: Scale::Nanoseconds, slots: TIME_SLOTS, first: -17, last: 7 };
 const RTTS: Buckets = Buckets { scale: Scale::Nanoseconds, slots: TIME_SLOTS, first: -17, last: 3 };
 
 static CONNECTIONS_TOTAL: Metric = Metric::counter(
@@ -125,6 +151,13 @@ static FAILED_TOTAL: Metric = Metric::counter(
 )
 .since(Since::Attach);
 
+static STATES_TOTAL: Metric = Metric::counter(
+    "tcp_state_transitions_total",
+    "Changes of a TCP socket's state, by the state that it entered.",
+    &[Label::fixed("state", State::LABELS)],
+)
+.since(Since::Attach);
+
 static CONNECT_SECONDS: Metric = Metric::histogram(
     "tcp_connect_seconds",
     "Time from a TCP connect of this host until its connection was established.",
@@ -138,6 +171,15 @@ static CONNECTION_SECONDS: Metric = Metric::histogram(
     "tcp_connection_seconds",
     "Time from the establishment of a TCP connection until it was closed, without the wait for late segments.",
     LIVES,
+    &[],
+)
+.unit(Unit::Seconds)
+.since(Since::Attach);
+
+static ACCEPT_SECONDS: Metric = Metric::histogram(
+    "tcp_accept_seconds",
+    "Time that an established TCP connection waited in its listener's queue until it was accepted.",
+    ACCEPTS,
     &[],
 )
 .unit(Unit::Seconds)
@@ -178,8 +220,10 @@ struct Tcp {
     banks: View,
     header: View,
     has_rtt: bool,
+    has_accepts: bool,
     connects: Histogram,
     connections: Histogram,
+    accepts: Histogram,
     rtts: Histogram,
 }
 
@@ -207,6 +251,9 @@ impl Input for Tcp {
             acc.put(&CONNECTIONS_TOTAL, &[direction.label().as_bytes()], count);
         }
         acc.put(&FAILED_TOTAL, &[], sum(FAILED));
+        for state in State::ALL {
+            acc.put(&STATES_TOTAL, &[state.label().as_bytes()], sum(STATES + state.number() as usize));
+        }
         for direction in Reset::ALL {
             acc.put(&RESETS_TOTAL, &[direction.label().as_bytes()], sum(RESETS + direction.index()));
         }
@@ -217,6 +264,10 @@ impl Input for Tcp {
         acc.put(&CONNECT_SECONDS, &[], &self.connects);
         gather(&mut self.connections, &self.banks, CONNECTION);
         acc.put(&CONNECTION_SECONDS, &[], &self.connections);
+        if self.has_accepts {
+            gather(&mut self.accepts, &self.banks, ACCEPT);
+            acc.put(&ACCEPT_SECONDS, &[], &self.accepts);
+        }
         if self.has_rtt {
             gather(&mut self.rtts, &self.banks, RTT);
             acc.put(&RTT_SECONDS, &[], &self.rtts);

@@ -13,15 +13,15 @@
 
 use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_skc_to_tcp_sock},
-    macros::{btf_tracepoint, map},
+    macros::{btf_tracepoint, fentry, map},
     maps::{Array, HashMap},
-    programs::BtfTracePointContext,
+    programs::{BtfTracePointContext, FEntryContext},
 };
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS},
     tcp::{
-        BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT, Reset,
-        Segment, Step, TIMED, header, state,
+        ACCEPT, BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT, Reset,
+        STATE_WORDS, STATES, Segment, Step, TIMED, header, state,
     },
 };
 use pitot_ebpf::{
@@ -78,7 +78,7 @@ fn now() -> u64 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
-    let Some(step) = Step::of(ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32) else { return 0 };
+    let (old, new) = (ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32);
     let socket: *const u8 = ctx.arg(0);
     // The states of SCTP and MPTCP come by here, too. For a socket that is not TCP's the answer is null.
     // SAFETY: the socket that changes its state is alive as long as the tracepoint runs.
@@ -87,6 +87,8 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let Some(mut bank) = bank() else { return 0 };
+    bank.add(STATES + (new as usize & (STATE_WORDS - 1)), 1);
+    let Some(step) = Step::of(old, new) else { return 0 };
     let key = socket as u64;
     let now = now();
     match step {
@@ -124,6 +126,19 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
                 }
             }
         }
+    }
+    0
+}
+
+/// A socket that waited for `accept` gets the file that a program will use it by. Sockets of other protocols
+/// come by as well and have no entry; no tracepoint tells of this moment.
+#[fentry(function = "security_sock_graft")]
+pub fn tcp_accept(ctx: FEntryContext) -> i32 {
+    let socket: *const u8 = ctx.arg(0);
+    // SAFETY: the value is copied at once; the entry stays until the connection is closed.
+    let Some(&established) = (unsafe { TCP_START.get(&(socket as u64)) }) else { return 0 };
+    if let Some(mut bank) = bank() {
+        bank.observe(ACCEPT, Scale::Nanoseconds, TIME_SLOTS, now().saturating_sub(established));
     }
     0
 }

@@ -13,6 +13,7 @@ mod block;
 mod cgroups;
 mod host;
 mod irq;
+mod limits;
 mod owner;
 mod proc;
 mod process;

@@ -250,7 +250,7 @@ fn a_process_that_spins_is_listed_with_its_time() {
     let mut read = || {
         thread::sleep(Duration::from_millis(100));
         let outer = charged(child);
-        let mine = process.read().seconds("process_cpu_seconds_total", &labels);
+        let mine = process.read().number("process_cpu_seconds_total", &labels);
         (outer, mine, charged(child))
     };
     let entered = (0..20).map(|_| read()).find_map(|(before, mine, after)| Some((before, mine?, after)));

@@ -1,9 +1,12 @@
 //! TCP connections, resets and retransmissions against /proc/net/snmp of every network namespace.
 
+mod full;
+
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd, OwnedFd},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
     thread,
     time::{Duration, Instant},
 };
@@ -25,6 +28,23 @@ const CONNECTIONS: u64 = 200;
 const SYNS: u64 = 20;
 /// Attempts of others on this machine that are under way while a reading is taken.
 const UNDER_WAY: u64 = 10;
+
+/// Held alone by the test that fills the table, which all programs on this host would count.
+static TABLE: RwLock<()> = RwLock::new(());
+
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    TABLE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+const NO_SOCKETLESS_RESETS: &str = "no resets that no socket sends (tcp_send_reset(3))";
+/// Many kernels let nobody attach to their functions.
+const NO_ACCEPTS: &str = "no accept latency (fentry: ";
+
+fn watched() -> Watched {
+    let tcp = Watched::open_without("tcp", &[], &[NO_SOCKETLESS_RESETS, NO_ACCEPTS]);
+    assert_eq!(tcp.lacks(NO_SOCKETLESS_RESETS), !tells_all_resets());
+    tcp
+}
 
 /// Makes connections to a listener of its own, uses each for a byte, and closes it after a last touch.
 fn converse(rounds: u64, open_for: Duration, touch: impl Fn(&TcpStream)) {
@@ -97,7 +117,8 @@ fn connections_are_counted_on_both_sides_and_timed() {
         if !can_run() {
             return;
         }
-        let mut tcp = Watched::open("tcp", &[]);
+        let _beside = beside_others();
+        let mut tcp = watched();
         let start = Instant::now();
         let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, OPEN_FOR, |_| {}));
         let took = start.elapsed();
@@ -132,12 +153,77 @@ fn connections_are_counted_on_both_sides_and_timed() {
 }
 
 #[test]
+fn both_sockets_of_a_connection_enter_every_state_of_its_life() {
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let _beside = beside_others();
+        let mut tcp = watched();
+        let before = tcp.read();
+        converse(CONNECTIONS, Duration::ZERO, |_| {});
+        let after = tcp.read();
+        let entered = |state: &str| {
+            let count = |reading: &Reading| reading.count("tcp_state_transitions_total", &[state]);
+            count(&after) - count(&before)
+        };
+        for state in ["syn_sent", "fin_wait1", "fin_wait2", "syn_recv", "close_wait", "last_ack"] {
+            assert!(entered(state) >= CONNECTIONS, "{state}: {}", entered(state));
+        }
+        assert!(entered("close") >= 2 * CONNECTIONS, "{}", entered("close"));
+        assert!(entered("listen") >= 1);
+        let established =
+            ["active", "passive"].map(|side| connections(side)(&after) - connections(side)(&before));
+        let established: u64 = established.iter().sum();
+        // The one is counted a moment before the other.
+        let apart = entered("established").abs_diff(established);
+        assert!(apart <= UNDER_WAY, "{} entered, {established} connections", entered("established"));
+    });
+}
+
+#[test]
+fn the_wait_for_accept_is_timed_for_every_connection() {
+    settle(|| {
+        const WAIT: Duration = Duration::from_millis(2);
+        const ACCEPTS: u64 = 50;
+        if !can_run() {
+            return;
+        }
+        let _beside = beside_others();
+        let mut tcp = watched();
+        let accepts = histogram("tcp_accept_seconds");
+        let before = tcp.read();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        for _ in 0..ACCEPTS {
+            let _client = TcpStream::connect(address).unwrap();
+            thread::sleep(WAIT);
+            let _server = listener.accept().unwrap();
+        }
+        let after = tcp.read();
+        let (count, waited) =
+            (accepts(&after).0 - accepts(&before).0, accepts(&after).1 - accepts(&before).1);
+        if tcp.lacks(NO_ACCEPTS) {
+            assert_eq!(count, 0);
+            note("this kernel lets nobody attach to its functions: accepts are not timed");
+            return;
+        }
+        assert!(count >= ACCEPTS, "{count} of {ACCEPTS} accepts");
+        let least = WAIT * u32::try_from(ACCEPTS).unwrap();
+        assert!(u128::from(waited) >= least.as_nanos(), "{waited} ns of {least:?}");
+        let passive = connections("passive")(&after) - connections("passive")(&before);
+        assert!(count <= passive + UNDER_WAY, "{count} accepts of {passive} connections");
+    });
+}
+
+#[test]
 fn no_connection_that_was_seen_to_begin_is_untimed() {
     settle(|| {
         if !can_run() {
             return;
         }
-        let mut tcp = Watched::open("tcp", &[]);
+        let _beside = beside_others();
+        let mut tcp = watched();
         let full = |reading: &Reading| reading.count("tcp_untimed_connections_total", &["table_full"]);
         let unseen = |reading: &Reading| reading.count("tcp_untimed_connections_total", &["before_attach"]);
         let before = unseen(&tcp.read());
@@ -156,7 +242,8 @@ fn refused_connects_fail_and_are_resets_on_both_sides() {
         if !can_run() {
             return;
         }
-        let mut tcp = Watched::open("tcp", &[]);
+        let _beside = beside_others();
+        let mut tcp = watched();
         let address = closed_port();
         let sandwich = sandwich(&mut tcp, || {
             for _ in 0..CONNECTIONS {
@@ -178,7 +265,8 @@ fn connections_that_are_reset_end_and_are_resets_on_both_sides() {
         if !can_run() {
             return;
         }
-        let mut tcp = Watched::open("tcp", &[]);
+        let _beside = beside_others();
+        let mut tcp = watched();
         let sandwich = sandwich(&mut tcp, || converse(CONNECTIONS, Duration::ZERO, reset_at_close));
         let sent = sandwich.growths(|snmp| snmp.get("OutRsts"), resets("sent"));
         assert!(sent.mine >= CONNECTIONS, "{sent:?}");
@@ -193,12 +281,17 @@ fn connections_that_are_reset_end_and_are_resets_on_both_sides() {
 /// Older kernels do not say so when a reset is sent by no socket.
 #[track_caller]
 fn assert_sent(resets: &Growths) {
-    if release() >= (6, 10) {
+    if tells_all_resets() {
         resets.assert_between("sent resets", UNDER_WAY);
     } else {
         note("resets of closed ports come by since Linux 6.10: only the upper bound was checked");
         assert!(resets.mine <= resets.outer + UNDER_WAY, "{resets:?}");
     }
+}
+
+/// Whether the tracepoint of resets also fires for those that no socket sends.
+fn tells_all_resets() -> bool {
+    release() >= (6, 10)
 }
 
 fn release() -> (u32, u32) {
@@ -215,7 +308,8 @@ fn requests_that_nobody_answers_are_sent_again() {
         if !can_run() {
             return;
         }
-        let mut tcp = Watched::open("tcp", &[]);
+        let _beside = beside_others();
+        let mut tcp = watched();
         let listener = tcp_socket(SockFlag::empty());
         bind(listener.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
         listen(&listener, Backlog::new(0).unwrap()).unwrap();

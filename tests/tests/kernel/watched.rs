@@ -18,6 +18,11 @@ pub(crate) struct Reading(MemoryAccumulator);
 
 impl Watched {
     pub(crate) fn open(name: &str, options: &[(&str, bool)]) -> Self {
+        Self::open_without(name, options, &[])
+    }
+
+    /// Opens it where it may lack these and nothing else.
+    pub(crate) fn open_without(name: &str, options: &[(&str, bool)], may_lack: &[&str]) -> Self {
         let def = INPUTS.iter().find(|def| def.name == name).unwrap();
         let given: Vec<_> =
             options.iter().map(|(key, value)| ((*key).to_owned(), OptionSetting::Bool(*value))).collect();
@@ -28,8 +33,17 @@ impl Watched {
             bpf: &mut loader,
         };
         let input = (def.open)(&mut context).unwrap();
-        assert_eq!(input.degraded(), None);
-        Self { input }
+        let opened = Self { input };
+        let said = opened.input.degraded();
+        let lost = said.iter().flat_map(|said| said.split("; "));
+        let unknown: Vec<_> = lost.filter(|lost| !may_lack.iter().any(|may| lost.starts_with(may))).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        opened
+    }
+
+    /// Whether it says that it lacks this.
+    pub(crate) fn lacks(&self, what: &str) -> bool {
+        self.input.degraded().is_some_and(|said| said.split("; ").any(|lost| lost.starts_with(what)))
     }
 
     pub(crate) fn read(&mut self) -> Reading {
@@ -57,7 +71,7 @@ impl Reading {
         self.0.number(name, labels).unwrap_or(0.0) as u64
     }
 
-    /// Any number.
+    /// The value of a series, if there is one.
     pub(crate) fn number(&self, name: &str, labels: &[&str]) -> Option<f64> {
         self.0.number(name, labels)
     }
@@ -66,9 +80,6 @@ impl Reading {
     pub(crate) fn label_values(&self, name: &str) -> BTreeSet<String> {
         let first = |s: &pitot::accumulator::OwnedSample| Some(s.labels.first()?.1.clone());
         self.0.samples().iter().filter(|s| s.name == name).filter_map(first).collect()
-    /// The value of a series, if there is one.
-    pub(crate) fn seconds(&self, name: &str, labels: &[&str]) -> Option<f64> {
-        self.0.number(name, labels)
     }
 
     /// What all series of a counter together have grown since another reading. A series that was not there
@@ -77,7 +88,7 @@ impl Reading {
         let series = self.0.samples().iter().filter(|sample| sample.name == name);
         let growths = series.map(|sample| {
             let labels: Vec<&str> = sample.labels.iter().map(|(_, value)| value.as_str()).collect();
-            let [now, then] = [self, before].map(|reading| reading.seconds(name, &labels).unwrap_or(0.0));
+            let [now, then] = [self, before].map(|reading| reading.number(name, &labels).unwrap_or(0.0));
             assert!(now >= then, "{name} {labels:?} went from {then} to {now}");
             now - then
         });

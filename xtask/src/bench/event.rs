@@ -13,8 +13,6 @@ use super::{
     table::Table,
 };
 
-/// The agent's objects.
-pub(super) const OBJECTS: [&str; 6] = ["sched", "syscall", "block", "tcp", "irq", "process"];
 /// Runs of one row in a round.
 const RUNS: u32 = 5;
 
@@ -53,7 +51,7 @@ impl State {
             Self::BareStats => Box::new((Bare::attach()?, aya::sys::enable_stats(Stats::RunTime)?)),
             Self::Syscall => Box::new(Agent::start(&plan.pitot, &only_syscall, "", &["syscall"])?),
             Self::Latency => Box::new(Agent::start(&plan.pitot, &only_syscall, latency, &["syscall"])?),
-            Self::All => Box::new(Agent::start(&plan.pitot, &[], "", &OBJECTS)?),
+            Self::All => Box::new(Agent::by_default(&plan.pitot)?),
         })
     }
 }
@@ -103,7 +101,7 @@ fn perf(arguments: &[&str], count: u32) -> Result<f64> {
 }
 
 /// The best of several runs: whatever disturbs makes them slower, never faster.
-fn least(mut run: impl FnMut() -> Result<f64>) -> Result<f64> {
+pub(super) fn least(mut run: impl FnMut() -> Result<f64>) -> Result<f64> {
     let mut least = f64::INFINITY;
     for _ in 0..RUNS {
         least = least.min(run()?);

@@ -4,10 +4,13 @@
 //! measured in the same run, in turns (A B C, A B C, ..), and what is printed is the median of the rounds;
 //! differences and ratios are taken within each round.
 
+mod bars;
+mod bounce;
 mod build;
 mod event;
 mod http;
 mod median;
+mod memory;
 mod process;
 mod program;
 mod scrape;
@@ -54,6 +57,8 @@ enum Part {
     Scrape,
     /// What is added to system calls and switches; needs root and perf.
     Event,
+    /// What may be added at most, and what is; needs root and perf.
+    Bars,
     /// What single programs and maps cost; needs root and perf.
     Program,
     /// Size and time to start.
@@ -71,8 +76,14 @@ struct Plan {
     calls: u32,
     /// Round trips in a run.
     loops: u32,
+    /// Requests over a TCP connection in a run.
+    requests: u32,
+    /// TCP connections in a round.
+    connections: u32,
     /// Blocks read from a disk in a round.
     reads: u32,
+    /// Scrapes of an agent that is scraped once a second.
+    seconds: u64,
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -92,7 +103,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         scrapes: if options.quick { 200 } else { 500 },
         calls: if options.quick { 100_000 } else { 500_000 },
         loops: if options.quick { 10_000 } else { 50_000 },
+        requests: if options.quick { 10_000 } else { 100_000 },
+        connections: if options.quick { 500 } else { 2_000 },
         reads: if options.quick { 1_000 } else { 5_000 },
+        seconds: if options.quick { 10 } else { 60 },
     };
     let wanted = |part| options.only.is_empty() || options.only.contains(&part);
     let mut tables = Vec::new();
@@ -101,13 +115,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         tables.push(scrape::measure(&plan).context("scrapes")?);
     }
     let need = need(&plan);
-    for (part, what) in [(Part::Event, "the cost of events"), (Part::Program, "the cost of programs")] {
+    let in_the_kernel = [
+        (Part::Event, "the cost of events"),
+        (Part::Bars, "what may be added"),
+        (Part::Program, "the cost of programs"),
+    ];
+    for (part, what) in in_the_kernel {
         if !wanted(part) {
             continue;
         }
         match &need {
             Some(need) => missing.push(format!("{what} was not measured: {need}")),
             None if part == Part::Event => tables.extend(event::measure(&plan).context("events")?),
+            None if part == Part::Bars => tables.push(bars::measure(&plan).context("bars")?),
             None => tables.extend(program::measure(&plan).context("programs")?),
         }
     }

@@ -4,37 +4,38 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs,
-    os::fd::{AsFd, AsRawFd},
     path::Path,
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
-use aya::{maps::MapInfo, programs::ProgramInfo, sys::Stats};
+use anyhow::{Result, ensure};
+use aya::{programs::ProgramInfo, sys::Stats};
 use tempfile::NamedTempFile;
 
 use super::{
-    Plan,
-    event::{Bare, OBJECTS, pipe, system_calls},
+    Plan, bounce,
+    event::{Bare, pipe, system_calls},
     interrupted,
     median::median,
+    memory::Memory,
     server::Agent,
     table::Table,
 };
 
 pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
-    let agent = Agent::start(&plan.pitot, &[], "", &OBJECTS)?;
+    let agent = Agent::by_default(&plan.pitot)?;
     let bare = Bare::attach()?;
     let file = file(plan)?;
     let mut rounds: BTreeMap<String, Vec<(u64, f64)>> = BTreeMap::new();
     let stats = aya::sys::enable_stats(Stats::RunTime)?;
     for _ in 0..plan.rounds {
-        let before = programs(&agent.pins.folder, &bare)?;
+        let before = all(&agent.pins.folder, &bare)?;
         pipe("0", plan.loops)?;
         pipe("0,1", plan.loops)?;
         system_calls(plan.calls)?;
         read(&file, plan)?;
-        for (name, after) in programs(&agent.pins.folder, &bare)? {
+        bounce::connections(plan.connections)?;
+        for (name, after) in all(&agent.pins.folder, &bare)? {
             let Some(before) = before.get(&name) else { continue };
             let runs = after.run_count() - before.run_count();
             let took = after.run_time().saturating_sub(before.run_time());
@@ -43,17 +44,20 @@ pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
     }
     drop(stats);
 
-    let mut cost =
-        Table::new("Cost of a run, by program", &["", "ns", "least", "most", "runs", "machine code bytes"]);
-    for (name, info) in programs(&agent.pins.folder, &bare)? {
+    let columns = &["", "ns", "least", "most", "runs", "verified instructions", "machine code bytes"];
+    let mut cost = Table::new("Cost of a run, by program", columns);
+    for (name, info) in all(&agent.pins.folder, &bare)? {
         let Some(rounds) = rounds.get(&name) else { continue };
-        let each = || rounds.iter().map(|(_, ns)| *ns).filter(|ns| ns.is_finite());
+        let mut each: Vec<f64> = rounds.iter().map(|(_, ns)| *ns).filter(|ns| ns.is_finite()).collect();
+        each.sort_by(f64::total_cmp);
+        let shown = |ns: Option<f64>| ns.map_or_else(|| "–".to_owned(), |ns| format!("{ns:.0}"));
         cost.row(vec![
             name,
-            format!("{:.0}", median(each())),
-            format!("{:.0}", each().fold(f64::INFINITY, f64::min)),
-            format!("{:.0}", each().fold(0.0, f64::max)),
+            shown((!each.is_empty()).then(|| median(each.iter().copied()))),
+            shown(each.first().copied()),
+            shown(each.last().copied()),
             rounds.iter().map(|(runs, _)| runs).sum::<u64>().to_string(),
+            info.verified_instruction_count().map_or_else(|| "–".to_owned(), |count| count.to_string()),
             info.size_jitted().to_string(),
         ]);
     }
@@ -63,13 +67,27 @@ pub(super) fn measure(plan: &Plan) -> Result<[Table; 2]> {
     );
     cost.note(
         "load: perf bench sched pipe on one CPU and on two, perf bench syscall basic, reads of a file past the \
-         page cache",
+         page cache, TCP connections that are made and refused",
     );
-    Ok([cost, memory(&agent.pins.folder, &bare)?])
+    cost.note(
+        "verified: what the verifier walked through at the load, of the million at which it gives up; what can \
+         not happen with the settings of this host is left out",
+    );
+    cost.note(agent.attached()?);
+    Ok([cost, Memory::of(&agent.pins.folder)?.table()?])
 }
 
-/// Those that the agent has pinned, and the bare ones.
-fn programs(pins: &Path, bare: &Bare) -> Result<BTreeMap<String, ProgramInfo>> {
+/// The programs that the agent has pinned, and the bare ones.
+fn all(pins: &Path, bare: &Bare) -> Result<BTreeMap<String, ProgramInfo>> {
+    let mut programs = pinned(pins)?;
+    for (name, program) in bare.object.programs() {
+        programs.insert(name.to_owned(), program.info()?);
+    }
+    Ok(programs)
+}
+
+/// The programs that the agent has pinned.
+pub(super) fn pinned(pins: &Path) -> Result<BTreeMap<String, ProgramInfo>> {
     let mut programs = BTreeMap::new();
     for object in fs::read_dir(pins)? {
         for pin in fs::read_dir(object?.path())? {
@@ -80,48 +98,7 @@ fn programs(pins: &Path, bare: &Bare) -> Result<BTreeMap<String, ProgramInfo>> {
             }
         }
     }
-    for (name, program) in bare.object.programs() {
-        programs.insert(name.to_owned(), program.info()?);
-    }
     Ok(programs)
-}
-
-/// The maps of the agent's programs, those with settings included.
-fn memory(pins: &Path, bare: &Bare) -> Result<Table> {
-    let mut table = Table::new("Kernel memory", &["", "KiB", "entries", "value bytes"]);
-    let mut maps = BTreeMap::new();
-    let mut code = 0u64;
-    for (name, info) in programs(pins, bare)? {
-        if Bare::PROGRAMS.iter().any(|(bare, _)| *bare == name) {
-            continue;
-        }
-        code += u64::from(info.memory_locked()?);
-        for id in info.map_ids()?.unwrap_or_default() {
-            let map = MapInfo::from_id(id)?;
-            maps.insert(id, (memlock(&map)?, map));
-        }
-    }
-    let kibibytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1024.0);
-    for (bytes, map) in maps.values() {
-        table.row(vec![
-            map.name_as_str().unwrap_or_default().to_owned(),
-            kibibytes(*bytes),
-            map.max_entries().to_string(),
-            map.value_size().to_string(),
-        ]);
-    }
-    let sum = maps.values().map(|(bytes, _)| bytes).sum();
-    table.row(vec!["all maps".into(), kibibytes(sum), String::new(), String::new()]);
-    table.row(vec!["all programs".into(), kibibytes(code), String::new(), String::new()]);
-    table.note("memlock in the kernel's fdinfo");
-    Ok(table)
-}
-
-fn memlock(map: &MapInfo) -> Result<u64> {
-    let fd = map.fd()?;
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
-    let value = text.lines().find_map(|line| line.strip_prefix("memlock:"));
-    value.and_then(|value| value.trim().parse().ok()).context("the kernel does not say memlock")
 }
 
 /// A file to read, beside the binary: below /tmp there may be no disk.

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 
 use super::{
     Plan,
-    event::OBJECTS,
     http::{Scraper, series},
     interrupted,
     median::{median, times},
@@ -112,7 +111,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Table> {
     );
     let mut host = host?;
     host.first_page()?;
-    let full = if plan.root { Some(Agent::start(&plan.pitot, &[], "", &OBJECTS)?) } else { None };
+    let full = if plan.root { Some(Agent::by_default(&plan.pitot)?) } else { None };
     let other = node_exporter()?;
     let mut reader = Reader::new(&open_files(host.pid())?);
 
@@ -141,7 +140,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Table> {
         }
         reader.round(plan.scrapes)?;
     }
-    table(plan, &peers, &reader, other.is_some())
+    table(plan, &peers, &reader, other.is_some(), full.as_ref())
 }
 
 fn node_exporter() -> Result<Option<Server>> {
@@ -156,7 +155,13 @@ fn node_exporter() -> Result<Option<Server>> {
     Ok(Some(server))
 }
 
-fn table(plan: &Plan, peers: &[Peer<'_>], reader: &Reader, complete: bool) -> Result<Table> {
+fn table(
+    plan: &Plan,
+    peers: &[Peer<'_>],
+    reader: &Reader,
+    complete: bool,
+    full: Option<&Agent>,
+) -> Result<Table> {
     let mut table = Table::new(
         "Cost of a scrape",
         &["", "CPU ms", "of which kernel", "x bare reading", "RSS MiB", "peak MiB", "bytes", "series"],
@@ -212,7 +217,9 @@ fn table(plan: &Plan, peers: &[Peer<'_>], reader: &Reader, complete: bool) -> Re
     if !complete {
         table.note("no node_exporter to compare with: apt-get install prometheus-node-exporter");
     }
-    if !plan.root {
+    if let Some(full) = full {
+        table.note(full.attached()?);
+    } else {
         table.note("without root, so without pitot's kernel programs");
     }
     Ok(table)

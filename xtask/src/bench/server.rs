@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use xtask::sources;
 
 use super::{http::Scraper, interrupted};
 use crate::shell::line;
@@ -96,11 +97,34 @@ impl Agent {
         agent.server.first_page()?;
         let folders = agent.pins.objects()?;
         for object in objects {
-            let attached = folders.iter().any(|folder| folder.starts_with(&format!("{object}-")));
+            let attached = folders.iter().any(|folder| is_of(folder, object));
             ensure!(attached, "{object} does not run here: `pitot inputs` says why");
         }
         Ok(agent)
     }
+
+    /// Starts the agent with all that is on by default; fails unless kernel programs are attached.
+    pub(super) fn by_default(pitot: &Path) -> Result<Self> {
+        let agent = Self::start(pitot, &[], "", &[])?;
+        ensure!(!agent.pins.objects()?.is_empty(), "no kernel program runs: `pitot inputs` says why");
+        Ok(agent)
+    }
+
+    /// In words, which kernel objects run.
+    pub(super) fn attached(&self) -> Result<String> {
+        let folders = self.pins.objects()?;
+        let mut all = sources::objects(&sources::root())?;
+        all.retain(|name| name != sources::REFERENCE);
+        let (on, off): (Vec<String>, Vec<String>) =
+            all.into_iter().partition(|name| folders.iter().any(|folder| is_of(folder, name)));
+        let on = format!("kernel objects of the agent: {}", on.join(", "));
+        Ok(if off.is_empty() { on } else { format!("{on}; not attached by default: {}", off.join(", ")) })
+    }
+}
+
+/// Whether a folder of pins is that of an object: behind the name comes a hash.
+fn is_of(folder: &str, object: &str) -> bool {
+    folder.rsplit_once('-').is_some_and(|(name, _)| name == object)
 }
 
 /// A folder for pins, the configuration that names it, and its end.

@@ -16,7 +16,7 @@ use crate::shell;
 
 const QEMU: &str = "qemu-system-x86_64";
 /// Most of it is spent in waiting for a slow processor; the host may be busy as well.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a machine did.
 pub(super) struct Run {
