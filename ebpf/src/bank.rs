@@ -14,7 +14,7 @@ pub const MMAPABLE: u32 = 1 << 10;
 /// A move to itself: nothing at all would leave two source lines for the next instruction, and the kernel
 /// refuses a program with that.
 #[inline(always)]
-fn opaque(mut index: usize) -> usize {
+pub fn opaque(mut index: usize) -> usize {
     // SAFETY: the register keeps its value.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) index, options(pure, nomem, nostack)) };
     index

@@ -9,7 +9,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, irq, sched, syscall, tcp};
+use pitot_common::{block, irq, net, sched, syscall, tcp};
 use xtask::{elf, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -46,6 +46,12 @@ const SHAPES: &[Shape] = &[
     bank("IRQ_HEADER", irq::header::WORDS),
     // The agent finds a line's number in the header.
     table("IRQ_SLOT", size_of::<u32>(), WORD),
+    bank("NET", net::BANK_WORDS),
+    bank("NET_DROP", net::REASONS),
+    bank("NET_HEADER", net::header::WORDS),
+    // The agent finds the names of slots in the header.
+    table("NET_DEVICE", 2 * WORD, size_of::<u32>()),
+    table("NET_RECENT", size_of::<u32>(), WORD),
     bank("SCHED", sched::BANK_WORDS),
     bank("SYSCALL", syscall::BANK_WORDS),
     bank("SYSCALL_TIME", syscall::LATENCY_WORDS),
