@@ -9,7 +9,7 @@ use pitot_common::net::{
     BANK_WORDS, Direction, Name, OTHER_REASON, REASONS, RECENT, SUBSYSTEM_REASON, header, slot, word,
 };
 
-use super::{CollectContext, Input, InputDef, InputError, Unsupported};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
     bpf::{Opened, map::View},
@@ -30,12 +30,17 @@ pub static DEF: InputDef = InputDef {
     metrics: &[&BUFFERS_TOTAL, &BYTES_TOTAL, &FOLDED_TOTAL, &DROPS_TOTAL],
     options: &[],
     open: |cx| {
-        let namespace = host_namespace(cx.roots)?;
-        let opened = cx.bpf.open(&BPF, |settings| {
-            settings.set("HOST_NET", namespace);
-            let traffic = BPF.fields.iter().all(|f| f.loses != TRAFFIC || settings.has(&[f.setting]));
-            settings.set("TRAFFIC_ON", u32::from(traffic));
+        let namespace = host_namespace(cx.roots);
+        let mut opened = cx.bpf.open(&BPF, |settings| {
+            let fields = BPF.fields.iter().all(|f| f.loses != TRAFFIC || settings.has(&[f.setting]));
+            settings.set("TRAFFIC_ON", u32::from(fields && namespace.is_ok()));
+            settings.set("HOST_NET", namespace.as_ref().map_or(0, |&number| number));
         })?;
+        if let Err(reason) = namespace {
+            let lost = format!("no {TRAFFIC} ({reason})");
+            opened.degraded =
+                Some(opened.degraded.map_or(lost.clone(), |others| format!("{others}; {lost}")));
+        }
         let traffic = if opened.is_on("TRAFFIC_ON") {
             Some(Traffic {
                 banks: opened.view("NET", opened.cpus(), BANK_WORDS)?,
@@ -108,7 +113,7 @@ const LABELS: &[Label] =
 
 static BUFFERS_TOTAL: Metric = Metric::counter(
     "net_buffers_total",
-    "Buffers that the network stack took from a device or handed to its driver; one that is cut into packets later, or was put together from several, is one.",
+    "Buffers that the network stack took from a device or handed to its driver, one for many packets where these are handled together; veth and other_namespaces are all such devices.",
     LABELS,
 )
 .since(Since::Attach);
@@ -163,12 +168,12 @@ fn shared_slots() -> Vec<(Box<str>, u32)> {
 
 /// The number of the network namespace of the host's first process, or of this one where that is not to be
 /// seen: an agent on the host, or in a container with the host's network, is in the same.
-fn host_namespace(roots: &Roots) -> Result<u32, Unsupported> {
+fn host_namespace(roots: &Roots) -> Result<u32, String> {
     let number = |process: &str| fs::metadata(roots.procfs.join(process).join("ns/net")).map(|m| m.ino());
-    let number = number("1").or_else(|_| number("self")).map_err(|error| {
-        Unsupported(format!("cannot tell the host's network namespace from others: {error}"))
-    })?;
-    u32::try_from(number).map_err(|_| Unsupported(format!("{number} is no number of a network namespace")))
+    let number = number("1")
+        .or_else(|_| number("self"))
+        .map_err(|error| format!("cannot tell the host's network namespace from others: {error}"))?;
+    u32::try_from(number).map_err(|_| format!("{number} is no number of a network namespace"))
 }
 
 /// The label of each word of drops. Without reasons, everything is in the first word.
@@ -222,8 +227,10 @@ impl Traffic {
         let words = sum::<BANK_WORDS>(&self.banks);
         for same_label in self.devices.chunk_by(|a, b| a.0 == b.0) {
             let label = same_label[0].0.as_bytes();
-            let total =
-                |at: usize| same_label.iter().map(|(_, slot)| words[word(*slot, Direction::Receive) + at]).sum();
+            // In the order of the words: buffers and bytes received, buffers and bytes sent.
+            let total = |at: usize| {
+                same_label.iter().map(|(_, slot)| words[word(*slot, Direction::Receive) + at]).sum()
+            };
             let totals: [u64; 4] = std::array::from_fn(total);
             if totals == [0; 4] {
                 continue;
@@ -315,6 +322,6 @@ mod tests {
         assert_eq!(host_namespace(&Roots::default()).map(u64::from), Ok(first));
         let empty = tempfile::tempdir().unwrap();
         let roots = Roots { procfs: empty.path().to_owned(), ..Roots::default() };
-        assert!(host_namespace(&roots).unwrap_err().0.contains("namespace"));
+        assert!(host_namespace(&roots).unwrap_err().contains("namespace"));
     }
 }

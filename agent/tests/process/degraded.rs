@@ -18,8 +18,9 @@ use crate::{
     pins,
 };
 
-const KERNEL_INPUTS: [&str; 5] = ["sched", "syscall", "block", "tcp", "irq"];
-const ARGUMENTS: [&str; 4] = ["--input", "sched,syscall,block,tcp,irq,loadavg", "--listen", "127.0.0.1:0"];
+const KERNEL_INPUTS: [&str; 6] = ["sched", "syscall", "block", "tcp", "irq", "net"];
+const ARGUMENTS: [&str; 4] =
+    ["--input", "sched,syscall,block,tcp,irq,net,loadavg", "--listen", "127.0.0.1:0"];
 
 fn has_no_kernel_objects(agent: &Agent) {
     let files = agent.open_files();
@@ -161,6 +162,9 @@ fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
     assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
     assert!(reason.contains("32-bit"), "{reason}");
     assert_eq!(agent.state("irq"), ["running", "raw_tp", ""]);
+    let [state, variant, reason] = agent.state("net");
+    assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
+    assert!(reason.contains("traffic of devices") && reason.contains("reasons of drops"), "{reason}");
     for input in ["block", "tcp"] {
         let [state, _, reason] = agent.state(input);
         assert_eq!(state, "unsupported", "{input}");
@@ -170,4 +174,6 @@ fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
     let series = agent.scrape();
     assert!(series["pitot_sched_switches_total{reason=\"blocked\"}"] > 0.0);
     assert!(!series.contains_key("pitot_sched_wait_seconds_count"));
+    let net = series.keys().filter(|key| key.starts_with("pitot_net_"));
+    assert!(net.eq(["pitot_net_drops_total{reason=\"not_specified\"}"]));
 }

@@ -32,7 +32,7 @@ fn pinned(folder: &Path, kind: &str) -> Vec<PathBuf> {
 /// exactly once in the whole kernel.
 pub(crate) fn assert_whole(root: &Path) {
     let objects = objects(root);
-    assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "irq", "sched", "syscall", "tcp"]);
+    assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "irq", "net", "sched", "syscall", "tcp"]);
     for (folder, hooks) in objects.values().zip([2, 5, 2, 1, 5]) {
         assert_eq!(fs::read_dir(root).unwrap().count(), 5, "an object twice");
         let mut programs: Vec<u32> =
