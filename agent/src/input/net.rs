@@ -1,4 +1,8 @@
-//! Network: buffers and bytes by device and direction, and dropped buffers by the kernel's reason.
+//! Network: dropped buffers by the kernel's reason and, when asked for, buffers and bytes by device.
+//!
+//! Traffic is off by default: what any program costs at the two hooks of every buffer is more than what it
+//! tells beyond `netdev`, which reads what drivers count anyway. It adds what no file has: how well packets
+//! are handled in bulk, and what the devices of other network namespaces do.
 //!
 //! What a node with many pods has too many of shares a series: the devices of other network namespaces, whose
 //! names are the same in every pod, and the host's ends of the pairs that lead to them.
@@ -14,8 +18,8 @@ use crate::{
     accumulator::Accumulator,
     bpf::{Opened, map::View},
     catalogue::{
-        BpfDef, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since, Source, Unit,
-        Variant,
+        BpfDef, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, OptionDef, OptionValue,
+        ProgramKind, Since, Source, Unit, Variant,
     },
     source::Roots,
 };
@@ -23,20 +27,28 @@ use crate::{
 /// Definition.
 pub static DEF: InputDef = InputDef {
     name: "net",
-    about: "Traffic by device as the network stack handles it, and drops by reason, counted in the kernel.",
+    about: "Dropped packets by the kernel's reason, counted in the kernel; traffic by device when asked for.",
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
-    cost: "one short program per buffer sent, received or dropped; 48 KiB of kernel memory, and 4 KiB per CPU",
+    cost: "one short program per dropped packet, and 4 KiB of kernel memory per CPU; with traffic one per \
+           buffer sent and received as well, and 48 KiB",
     metrics: &[&BUFFERS_TOTAL, &BYTES_TOTAL, &FOLDED_TOTAL, &DROPS_TOTAL],
-    options: &[],
+    options: &[OptionDef {
+        key: "traffic",
+        default: OptionValue::Bool(false),
+        help: "Count buffers and bytes by device as well, in network namespaces other than the host's, too; every buffer sent and received then pays for a program, about 2 % of a short exchange over loopback.",
+    }],
     open: |cx| {
+        let wanted = cx.options.bool("traffic");
         let namespace = host_namespace(cx.roots);
         let mut opened = cx.bpf.open(&BPF, |settings| {
             let fields = BPF.fields.iter().all(|f| f.loses != TRAFFIC || settings.has(&[f.setting]));
-            settings.set("TRAFFIC_ON", u32::from(fields && namespace.is_ok()));
-            settings.set("HOST_NET", namespace.as_ref().map_or(0, |&number| number));
+            settings.set("TRAFFIC_ON", u32::from(wanted && fields && namespace.is_ok()));
+            // A setting that nobody reads would still give the object another name.
+            let number = namespace.as_ref().map_or(0, |&number| number);
+            settings.set("HOST_NET", if wanted { number } else { 0 });
         })?;
-        if let Err(reason) = namespace {
+        if wanted && let Err(reason) = namespace {
             let lost = format!("no {TRAFFIC} ({reason})");
             opened.degraded =
                 Some(opened.degraded.map_or(lost.clone(), |others| format!("{others}; {lost}")));
@@ -101,8 +113,8 @@ static BPF: BpfDef = BpfDef {
         MapDef { name: "NET", entries: Entries::PerCpu },
         MapDef { name: "NET_DROP", entries: Entries::PerCpu },
         MapDef { name: "NET_HEADER", entries: Entries::Fixed(1) },
-        MapDef { name: "NET_DEVICE", entries: Entries::Fixed(slot::COUNT) },
-        MapDef { name: "NET_RECENT", entries: Entries::Fixed(RECENT) },
+        MapDef { name: "NET_DEVICE", entries: Entries::When("TRAFFIC_ON", slot::COUNT) },
+        MapDef { name: "NET_RECENT", entries: Entries::When("TRAFFIC_ON", RECENT) },
     ],
     // An atomic add that returns what was there.
     oldest: Some(KernelVersion(5, 12)),

@@ -62,7 +62,7 @@ setting! {
     /// `net_device.netdev_ops`, and `net_device_ops.ndo_get_peer_dev`, which only drivers of pairs have.
     DEV_OPS: u32;
     OPS_PEER: u32;
-    /// 1 when all of these are known.
+    /// 1 when traffic is wanted and all of these are known.
     TRAFFIC_ON: u32;
     /// 1 when the tracepoint says why a buffer is dropped.
     REASON_ARG: u32;

@@ -61,7 +61,7 @@ fn the_loopback_device_agrees_with_proc() {
         if !can_run() {
             return;
         }
-        let mut net = Watched::open("net", &[]);
+        let mut net = Watched::open("net", &[("traffic", true)]);
         talk_to_myself();
         let sandwich = Sandwich::around(&mut net, || proc::nic("lo"), Watched::read, talk_to_myself);
         for (direction, column) in [("receive", columns::RECEIVE), ("transmit", columns::TRANSMIT)] {
@@ -91,7 +91,7 @@ fn devices_of_other_namespaces_are_counted_together() {
         if !can_run() {
             return;
         }
-        let mut net = Watched::open("net", &[]);
+        let mut net = Watched::open("net", &[("traffic", true)]);
         let work = || {
             let elsewhere = thread::spawn(|| {
                 unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -138,7 +138,7 @@ fn a_device_keeps_its_series_and_those_without_a_slot_share_one() {
         if !can_run() {
             return;
         }
-        let mut net = Watched::open("net", &[]);
+        let mut net = Watched::open("net", &[("traffic", true)]);
         let received = |reading: &Reading, device: &str| {
             [buffers(device, "receive")(reading), bytes(device, "receive")(reading)]
         };
@@ -206,7 +206,7 @@ fn pairs_share_a_slot() {
             skip("needs `ip link add .. type veth`");
             return;
         };
-        let mut net = Watched::open("net", &[]);
+        let mut net = Watched::open("net", &[("traffic", true)]);
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         socket.set_broadcast(true).unwrap();
         setsockopt(&socket, sockopt::BindToDevice, &Pair::NAMES[0].into()).unwrap();
