@@ -35,12 +35,14 @@ pub const fn word(slot: u32, direction: Direction) -> usize {
 /// Words of one CPU's bank of traffic.
 pub const BANK_WORDS: usize = padded(slot::COUNT as usize * Direction::COUNT * 2);
 
+/// Reasons that are told apart, and some that share a word.
+pub const REASONS: u32 = 256;
 /// Words of one CPU's bank of drops: by the kernel's number of the reason.
-pub const REASONS: usize = 256;
+pub const REASON_WORDS: usize = REASONS as usize;
 /// Reasons that a subsystem numbers for itself, such as Open vSwitch.
-pub const SUBSYSTEM_REASON: usize = REASONS - 2;
+pub const SUBSYSTEM_REASON: usize = REASON_WORDS - 2;
 /// Numbers too high for a word of their own; Linux 6.18 has some 130.
-pub const OTHER_REASON: usize = REASONS - 1;
+pub const OTHER_REASON: usize = REASON_WORDS - 1;
 
 /// The word of a reason (`enum skb_drop_reason`). Its upper half is the subsystem that numbers it; 0 is the
 /// network stack itself.
@@ -48,7 +50,7 @@ pub const OTHER_REASON: usize = REASONS - 1;
 pub const fn reason_word(reason: u32) -> usize {
     if reason >> 16 != 0 {
         SUBSYSTEM_REASON
-    } else if reason < SUBSYSTEM_REASON as u32 {
+    } else if (reason as usize) < SUBSYSTEM_REASON {
         reason as usize
     } else {
         OTHER_REASON
@@ -90,6 +92,7 @@ pub const fn recent(number: u32, slot: u32) -> u64 {
 
 /// The slot that is remembered, if it is this device's. Devices count from 1, so zeros are nobody's.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 pub const fn slot_of(recent: u64, number: u32) -> Option<u32> {
     if (recent >> 32) as u32 == number { Some(recent as u32) } else { None }
 }

@@ -47,7 +47,7 @@ const SHAPES: &[Shape] = &[
     // The agent finds a line's number in the header.
     table("IRQ_SLOT", size_of::<u32>(), WORD),
     bank("NET", net::BANK_WORDS),
-    bank("NET_DROP", net::REASONS),
+    bank("NET_DROP", net::REASON_WORDS),
     bank("NET_HEADER", net::header::WORDS),
     // The agent finds the names of slots in the header.
     table("NET_DEVICE", 2 * WORD, size_of::<u32>()),

@@ -10,7 +10,8 @@
 use std::{fs, os::unix::fs::MetadataExt, sync::atomic::Ordering};
 
 use pitot_common::net::{
-    BANK_WORDS, Direction, Name, OTHER_REASON, REASONS, RECENT, SUBSYSTEM_REASON, header, slot, word,
+    BANK_WORDS, Direction, Name, OTHER_REASON, REASON_WORDS, REASONS, RECENT, SUBSYSTEM_REASON, header, slot,
+    word,
 };
 
 use super::{CollectContext, Input, InputDef, InputError};
@@ -66,7 +67,7 @@ pub static DEF: InputDef = InputDef {
         let reasons = opened.is_on("REASON_ARG").then(|| cx.bpf.enumerators("skb_drop_reason"));
         Ok(Box::new(Net {
             traffic,
-            drops: opened.view("NET_DROP", opened.cpus(), REASONS)?,
+            drops: opened.view("NET_DROP", opened.cpus(), REASON_WORDS)?,
             reasons: reason_labels(reasons),
             opened,
         }))
@@ -148,7 +149,7 @@ static FOLDED_TOTAL: Metric = Metric::counter(
 static DROPS_TOTAL: Metric = Metric::counter(
     "net_drops_total",
     "Buffers that the kernel dropped, by its own reason; not_specified where it gives none, subsystem where a subsystem has reasons of its own.",
-    &[Label::bounded("reason", REASONS as u32)],
+    &[Label::bounded("reason", REASONS)],
 )
 .since(Since::Attach);
 
@@ -190,7 +191,7 @@ fn host_namespace(roots: &Roots) -> Result<u32, String> {
 
 /// The label of each word of drops. Without reasons, everything is in the first word.
 fn reason_labels(reasons: Option<Vec<(u32, String)>>) -> Vec<String> {
-    let mut labels = vec![String::new(); REASONS];
+    let mut labels = vec![String::new(); REASON_WORDS];
     let Some(reasons) = reasons else {
         NOT_SPECIFIED.clone_into(&mut labels[0]);
         return labels;
@@ -278,7 +279,7 @@ impl Input for Net {
         if let Some(traffic) = &mut self.traffic {
             traffic.put(acc);
         }
-        let mut drops = sum::<REASONS>(&self.drops);
+        let mut drops = sum::<REASON_WORDS>(&self.drops);
         for (word, label) in self.reasons.iter().enumerate() {
             if label.is_empty() {
                 drops[OTHER_REASON] += drops[word];

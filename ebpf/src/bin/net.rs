@@ -23,7 +23,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use pitot_common::net::{
-    BANK_WORDS, Direction, Name, REASONS, RECENT, cleaned, header, reason_word, recent, slot, slot_of, word,
+    BANK_WORDS, Direction, Name, REASON_WORDS, RECENT, cleaned, header, reason_word, recent, slot, slot_of,
+    word,
 };
 use pitot_ebpf::{
     bank::{MMAPABLE, Own, Shared, opaque},
@@ -37,7 +38,7 @@ use pitot_ebpf::{
 static NET: Array<[u64; BANK_WORDS]> = Array::with_max_entries(1, MMAPABLE);
 /// Drops by CPU and reason.
 #[map]
-static NET_DROP: Array<[u64; REASONS]> = Array::with_max_entries(1, MMAPABLE);
+static NET_DROP: Array<[u64; REASON_WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static NET_HEADER: Array<[u64; header::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 /// Slot by name: a device that is made again under its name goes on where it was.

@@ -26,7 +26,8 @@ use crate::{
 
 const DATAGRAMS: u64 = 1_000;
 /// Of one datagram, with the headers of IP and UDP.
-const LENGTH: u64 = 128;
+const PACKET: u8 = 128;
+const LENGTH: u64 = PACKET as u64;
 /// The header of the link layer, which the loopback device does not count, and buffers that are sent have.
 const LINK_HEADER: u64 = 14;
 /// The largest buffer of a device like loopback.
@@ -48,7 +49,7 @@ fn drops(reason: &str) -> impl Fn(&Reading) -> u64 {
 fn talk_to_myself() {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = socket.local_addr().unwrap();
-    let payload = [7; LENGTH as usize - 28];
+    let payload = vec![7; usize::from(PACKET) - 28];
     for _ in 0..DATAGRAMS {
         socket.send_to(&payload, address).unwrap();
         assert_eq!(socket.recv(&mut [0; 200]).unwrap(), payload.len());
@@ -126,8 +127,8 @@ impl Tun {
 
     /// A packet of UDP that nobody wants.
     fn receive(&mut self) {
-        let mut packet = [0; LENGTH as usize];
-        packet[..10].copy_from_slice(&[0x45, 0, 0, LENGTH as u8, 0, 0, 0, 0, 1, 17]);
+        let mut packet = vec![0; usize::from(PACKET)];
+        packet[..10].copy_from_slice(&[0x45, 0, 0, PACKET, 0, 0, 0, 0, 1, 17]);
         self.0.write_all(&packet).unwrap();
     }
 }
@@ -183,7 +184,9 @@ impl Pair {
         let add = ["link", "add", near, "type", "veth", "peer", "name", far];
         let added = Command::new("ip").args(add).output().is_ok_and(|output| output.status.success());
         added.then(|| {
-            Self::NAMES.iter().for_each(|name| raw::bring_up(name).unwrap());
+            for name in Self::NAMES {
+                raw::bring_up(name).unwrap();
+            }
             Self
         })
     }

@@ -62,7 +62,7 @@ fn device_request(name: &str) -> libc::ifreq {
 /// Switches a network device on, in the network namespace of the calling thread.
 pub(crate) fn bring_up(name: &str) -> io::Result<()> {
     let mut request = device_request(name);
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as i16;
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).unwrap();
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     // SAFETY: the pointer is to a live request.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
@@ -73,7 +73,7 @@ pub(crate) fn bring_up(name: &str) -> io::Result<()> {
 pub(crate) fn open_tun(name: &str) -> io::Result<File> {
     let tun = File::options().read(true).write(true).open("/dev/net/tun")?;
     let mut request = device_request(name);
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as i16;
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_TUN | libc::IFF_NO_PI).unwrap();
     // SAFETY: the pointer is to a live request.
     let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
     if result == 0 { Ok(tun) } else { Err(io::Error::last_os_error()) }
