@@ -6,6 +6,10 @@
 //!
 //! What a node with many pods has too many of shares a series: the devices of other network namespaces, whose
 //! names are the same in every pod, and the host's ends of the pairs that lead to them.
+//!
+//! A buffer is received on the device from which the stack takes it: what comes for a VLAN, a bond or a
+//! macvlan is its lower device's, and only what they send is theirs. A device that is renamed after its first
+//! buffer keeps its first name. A broadcast that the stack copies to itself is received as well.
 
 use std::{fs, os::unix::fs::MetadataExt, sync::atomic::Ordering};
 
