@@ -18,6 +18,7 @@ pub mod histogram;
 pub mod irq;
 pub mod owner;
 pub mod process;
+pub mod net;
 pub mod sched;
 pub mod syscall;
 pub mod tcp;

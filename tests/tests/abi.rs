@@ -14,7 +14,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, irq, owner, process, sched, syscall, tcp};
+use pitot_common::{block, irq, net, owner, process, sched, syscall, tcp};
 use xtask::{elf, layout, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -53,6 +53,12 @@ const SHAPES: &[Shape] = &[
     bank("IRQ_HEADER", irq::header::WORDS),
     // The agent finds a line's number in the header.
     table("IRQ_SLOT", size_of::<u32>(), WORD),
+    bank("NET", net::BANK_WORDS),
+    bank("NET_DROP", net::REASON_WORDS),
+    bank("NET_HEADER", net::header::WORDS),
+    // The agent finds the names of slots in the header.
+    table("NET_DEVICE", 2 * WORD, size_of::<u32>()),
+    table("NET_RECENT", size_of::<u32>(), WORD),
     bank("OWNER_CPU", owner::cpu::WORDS),
     bank("OWNER_TABLE", owner::TABLE_WORDS),
     bank("PROCESS", process::BANK_WORDS),

@@ -33,6 +33,7 @@ const TYPE: usize = 12;
 enum Kind {
     Pointer,
     Struct,
+    Enum,
     Typedef,
     Modifier,
     Func,
@@ -100,6 +101,16 @@ impl Btf {
             current = target;
         }
         offset.is_multiple_of(8).then_some(offset / 8)
+    }
+
+    /// Values and names of an enum; nothing if the kernel has no such enum of up to 32 bits.
+    pub(super) fn enumerators(&self, name: &str) -> Vec<(u32, String)> {
+        let Some(list) = self.find(Kind::Enum, name).and_then(|id| self.get(id)) else { return Vec::new() };
+        let one = |n: usize| {
+            let at = list.body + n * 8;
+            Some((word(&self.data, at + 4)?, self.string(word(&self.data, at)?)?))
+        };
+        (0..list.members).map_while(one).collect()
     }
 
     /// Type id of a tracepoint's signature, which a BTF-typed program is attached to.
@@ -192,6 +203,7 @@ impl Btf {
         let kind = match info >> 24 & 0x1f {
             2 => Kind::Pointer,
             4 | 5 => Kind::Struct,
+            6 => Kind::Enum,
             8 => Kind::Typedef,
             9..=11 | 18 => Kind::Modifier,
             12 => Kind::Func,
@@ -206,6 +218,12 @@ impl Btf {
             refers: word(&self.data, at + 8)?,
             body: at + TYPE,
         })
+    }
+
+    fn string(&self, at: u32) -> Option<String> {
+        let rest = self.data.get(self.strings + at as usize..)?;
+        let length = rest.iter().position(|&byte| byte == 0)?;
+        Some(String::from_utf8_lossy(&rest[..length]).into_owned())
     }
 
     fn is_named(&self, at: u32, name: &str) -> bool {
@@ -239,9 +257,11 @@ mod tests {
     use super::*;
 
     /// `struct inner { u32 pad; union { u64 deep; }; }; struct outer { u64 first; struct inner in; u32 bits:3; }`
-    /// `typedef void (*btf_trace_x)(void *, u64, u64); void bpf_iter_y(void *, u64, u64);`
+    /// `typedef void (*btf_trace_x)(void *, u64, u64); void bpf_iter_y(void *, u64, u64);
+    /// enum reason { NONE = 0, MASK = 0xffff0000 };`
     fn sample() -> Vec<u8> {
-        let strings = b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0bpf_iter_y\0";
+        let strings =
+            b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0bpf_iter_y\0reason\0NONE\0MASK\0";
         let at = |name: &str| {
             let needle = [b"\0", name.as_bytes(), b"\0"].concat();
             u32::try_from(strings.windows(needle.len()).position(|w| w == needle).unwrap() + 1).unwrap()
@@ -256,6 +276,7 @@ mod tests {
         types.extend([0, 2 << 24, 5]); // 6: pointer
         types.extend([at("btf_trace_x"), 8 << 24, 6]); // 7
         types.extend([at("bpf_iter_y"), 12 << 24, 5]); // 8
+        types.extend([at("reason"), 6 << 24 | 2, 4, at("NONE"), 0, at("MASK"), 0xffff_0000]); // 9
         let length = u32::try_from(types.len() * 4).unwrap();
         let header =
             [u32::from(MAGIC) | 1 << 16, 24, 0, length, length, u32::try_from(strings.len()).unwrap()];
@@ -282,6 +303,13 @@ mod tests {
     }
 
     #[test]
+    fn enumerators_are_listed() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!(btf.enumerators("reason"), [(0, "NONE".to_owned()), (0xffff_0000, "MASK".to_owned())]);
+        assert_eq!(btf.enumerators("outer"), []);
+    }
+
+    #[test]
     fn an_excerpt_keeps_the_ids() {
         let excerpt = Btf::parse(sample()).unwrap().hooks_only(&["x", "unknown"], &["bpf_iter_y", "unknown"]);
         let theirs = aya::Btf::parse(&excerpt, aya::Endianness::default()).unwrap();
@@ -301,6 +329,7 @@ mod tests {
             data.truncate(length - cut % length);
             if let Ok(btf) = Btf::parse(data) {
                 let _ = (btf.resolve("outer.in.deep"), btf.resolve("x(2)"), btf.tracepoint("x"));
+                let _ = btf.enumerators("reason");
             }
         }
     }

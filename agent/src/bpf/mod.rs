@@ -181,6 +181,12 @@ impl Loader {
         })
     }
 
+    /// Values and names of an enum of the kernel; nothing where it is not known.
+    pub fn enumerators(&self, name: &str) -> Vec<(u32, String)> {
+        let known = self.btf.as_ref().and_then(|btf| btf.as_ref().ok());
+        known.map(|btf| btf.enumerators(name)).unwrap_or_default()
+    }
+
     /// Removes pinned objects that nobody asked for: those of inputs that are off, and of other versions.
     /// Called once all inputs are open.
     pub fn tidy(&self) {

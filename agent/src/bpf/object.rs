@@ -13,6 +13,7 @@ pub static OBJECTS: &[(&str, &[u8])] = &[
     ("tcp", aya::include_bytes_aligned!("../../../ebpf/prebuilt/tcp.o")),
     ("irq", aya::include_bytes_aligned!("../../../ebpf/prebuilt/irq.o")),
     ("process", aya::include_bytes_aligned!("../../../ebpf/prebuilt/process.o")),
+    ("net", aya::include_bytes_aligned!("../../../ebpf/prebuilt/net.o")),
 ];
 
 /// An object without the line that says which sources and compiler it comes from: another comment or compiler

@@ -11,6 +11,7 @@ pub mod filesystem;
 pub mod irq;
 pub mod loadavg;
 pub mod meminfo;
+pub mod net;
 pub mod netdev;
 pub mod netstat;
 pub mod pressure;
@@ -68,6 +69,7 @@ pub static INPUTS: &[&InputDef] = &[
     &tcp::DEF,
     &irq::DEF,
     &process::DEF,
+    &net::DEF,
     &agent::DEF,
 ];
 

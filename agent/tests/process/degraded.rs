@@ -165,6 +165,9 @@ fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
     let [state, variant, reason] = agent.state("process");
     assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
     assert!(reason.contains("exits of processes") && reason.contains("states and use"), "{reason}");
+    let [state, variant, reason] = agent.state("net");
+    assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
+    assert!(reason.contains("traffic of devices") && reason.contains("reasons of drops"), "{reason}");
     for input in ["block", "tcp"] {
         let [state, _, reason] = agent.state(input);
         assert_eq!(state, "unsupported", "{input}");
@@ -174,4 +177,6 @@ fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
     let series = agent.scrape();
     assert!(series["pitot_sched_switches_total{reason=\"blocked\"}"] > 0.0);
     assert!(!series.contains_key("pitot_sched_wait_seconds_count"));
+    let net = series.keys().filter(|key| key.starts_with("pitot_net_"));
+    assert!(net.eq(["pitot_net_drops_total{reason=\"not_specified\"}"]));
 }

@@ -26,7 +26,7 @@ fn assert_monotonic(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64
         let family = series.split('{').next().unwrap_or_default();
         let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| family.ends_with(end));
         if counts
-            && ["sched", "syscall", "block", "tcp", "irq"]
+            && ["sched", "syscall", "block", "tcp", "irq", "net"]
                 .iter()
                 .any(|f| family.starts_with(&format!("pitot_{f}_")))
         {

@@ -15,6 +15,7 @@ mod host;
 mod irq;
 mod limits;
 mod owner;
+mod net;
 mod proc;
 mod process;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper because nobody needs them")]

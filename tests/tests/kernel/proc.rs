@@ -122,6 +122,31 @@ pub(crate) fn disk(name: &str) -> Vec<u64> {
     numbers.unwrap()
 }
 
+/// Columns of `/proc/net/dev`.
+pub(crate) mod columns {
+    pub(crate) const RECEIVE: usize = 0;
+    pub(crate) const TRANSMIT: usize = 8;
+    /// From the first column of a direction.
+    pub(crate) const BYTES: usize = 0;
+    pub(crate) const PACKETS: usize = 1;
+}
+
+/// A network device's line of `/proc/net/dev`.
+pub(crate) fn nic(name: &str) -> Vec<u64> {
+    let text = fs::read_to_string("/proc/net/dev").unwrap();
+    let numbers = text.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'));
+    numbers.unwrap().split_whitespace().map(|number| number.parse().unwrap()).collect()
+}
+
+/// A number of the line `Udp` of `/proc/net/snmp`.
+pub(crate) fn udp(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/net/snmp").unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, numbers) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut pairs = names.split_whitespace().zip(numbers.split_whitespace());
+    pairs.find(|(known, _)| *known == name).unwrap().1.parse().unwrap()
+}
+
 /// The line `Tcp` of `net/snmp`, of every network namespace in which a process is.
 pub(crate) struct Snmp(HashMap<PathBuf, HashMap<String, u64>>);
 

@@ -1,6 +1,6 @@
 //! System calls without a safe wrapper.
 
-use std::{fs::File, io, os::fd::AsRawFd};
+use std::{fs::File, io, net::UdpSocket, os::fd::AsRawFd};
 
 use nix::unistd::{ForkResult, Pid, fork};
 
@@ -68,6 +68,36 @@ pub(crate) fn detach_loop(number: i32) -> io::Result<()> {
     // SAFETY: takes no argument.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), CLR_FD) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A request about the network device of that name.
+fn device_request(name: &str) -> libc::ifreq {
+    // SAFETY: numbers and arrays of them, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    request
+}
+
+/// Switches a network device on, in the network namespace of the calling thread.
+pub(crate) fn bring_up(name: &str) -> io::Result<()> {
+    let mut request = device_request(name);
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).unwrap();
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: the pointer is to a live request.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes a network device whose packets are written and read here, and that goes when the file is closed.
+pub(crate) fn open_tun(name: &str) -> io::Result<File> {
+    let tun = File::options().read(true).write(true).open("/dev/net/tun")?;
+    let mut request = device_request(name);
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_TUN | libc::IFF_NO_PI).unwrap();
+    // SAFETY: the pointer is to a live request.
+    let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
+    if result == 0 { Ok(tun) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Makes a call without arguments through the 32-bit table, as 32-bit programs do.
