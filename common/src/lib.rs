@@ -13,6 +13,7 @@ pub mod bank;
 pub mod block;
 pub mod histogram;
 pub mod irq;
+pub mod memory;
 pub mod sched;
 pub mod syscall;
 pub mod tcp;

@@ -9,7 +9,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, irq, sched, syscall, tcp};
+use pitot_common::{block, irq, memory, sched, syscall, tcp};
 use xtask::{elf, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -46,6 +46,11 @@ const SHAPES: &[Shape] = &[
     bank("IRQ_HEADER", irq::header::WORDS),
     // The agent finds a line's number in the header.
     table("IRQ_SLOT", size_of::<u32>(), WORD),
+    bank("MEMORY", memory::BANK_WORDS),
+    bank("MEMORY_HEADER", memory::header::WORDS),
+    table("MEMORY_START", WORD, WORD),
+    // Only the programs look into it.
+    table("MEMORY_LAST", size_of::<u32>(), WORD),
     bank("SCHED", sched::BANK_WORDS),
     bank("SYSCALL", syscall::BANK_WORDS),
     bank("SYSCALL_TIME", syscall::LATENCY_WORDS),

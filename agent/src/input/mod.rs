@@ -11,6 +11,7 @@ pub mod filesystem;
 pub mod irq;
 pub mod loadavg;
 pub mod meminfo;
+pub mod memory;
 pub mod netdev;
 pub mod netstat;
 pub mod pressure;
@@ -65,6 +66,7 @@ pub static INPUTS: &[&InputDef] = &[
     &block::DEF,
     &tcp::DEF,
     &irq::DEF,
+    &memory::DEF,
     &agent::DEF,
 ];
 

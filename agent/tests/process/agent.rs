@@ -61,7 +61,8 @@ impl Place {
 
     /// Starts an agent on a free port with the inputs that have kernel programs, and one that has none.
     pub(crate) fn start(&self, more: &str, arguments: &[&str]) -> Agent {
-        let inputs = ["--input", "sched,syscall,block,tcp,irq,loadavg,agent", "--listen", "127.0.0.1:0"];
+        let inputs =
+            ["--input", "sched,syscall,block,tcp,irq,memory,loadavg,agent", "--listen", "127.0.0.1:0"];
         self.serve(self.command(more, &[&inputs, arguments].concat()))
     }
 

@@ -18,8 +18,9 @@ use crate::{
     pins,
 };
 
-const KERNEL_INPUTS: [&str; 5] = ["sched", "syscall", "block", "tcp", "irq"];
-const ARGUMENTS: [&str; 4] = ["--input", "sched,syscall,block,tcp,irq,loadavg", "--listen", "127.0.0.1:0"];
+const KERNEL_INPUTS: [&str; 6] = ["sched", "syscall", "block", "tcp", "irq", "memory"];
+const ARGUMENTS: [&str; 4] =
+    ["--input", "sched,syscall,block,tcp,irq,memory,loadavg", "--listen", "127.0.0.1:0"];
 
 fn has_no_kernel_objects(agent: &Agent) {
     let files = agent.open_files();
@@ -161,6 +162,13 @@ fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
     assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
     assert!(reason.contains("32-bit"), "{reason}");
     assert_eq!(agent.state("irq"), ["running", "raw_tp", ""]);
+    let [state, variant, reason] = agent.state("memory");
+    assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
+    for lost in
+        ["reclaim for the limits of cgroups", "compaction stalls", "user page faults", "kernel page faults"]
+    {
+        assert!(reason.contains(lost), "{reason}");
+    }
     for input in ["block", "tcp"] {
         let [state, _, reason] = agent.state(input);
         assert_eq!(state, "unsupported", "{input}");

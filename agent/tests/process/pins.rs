@@ -32,9 +32,9 @@ fn pinned(folder: &Path, kind: &str) -> Vec<PathBuf> {
 /// exactly once in the whole kernel.
 pub(crate) fn assert_whole(root: &Path) {
     let objects = objects(root);
-    assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "irq", "sched", "syscall", "tcp"]);
-    for (folder, hooks) in objects.values().zip([2, 5, 2, 1, 5]) {
-        assert_eq!(fs::read_dir(root).unwrap().count(), 5, "an object twice");
+    assert_eq!(objects.keys().collect::<Vec<_>>(), ["block", "irq", "memory", "sched", "syscall", "tcp"]);
+    for (folder, hooks) in objects.values().zip([2, 5, 9, 2, 1, 5]) {
+        assert_eq!(fs::read_dir(root).unwrap().count(), 6, "an object twice");
         let mut programs: Vec<u32> =
             pinned(folder, "prog-").iter().map(|path| ProgramInfo::from_pin(path).unwrap().id()).collect();
         let mut linked: Vec<u32> = pinned(folder, "link-").iter().map(|path| program_of(path)).collect();

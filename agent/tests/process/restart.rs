@@ -26,7 +26,7 @@ fn assert_monotonic(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64
         let family = series.split('{').next().unwrap_or_default();
         let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| family.ends_with(end));
         if counts
-            && ["sched", "syscall", "block", "tcp", "irq"]
+            && ["sched", "syscall", "block", "tcp", "irq", "memory"]
                 .iter()
                 .any(|f| family.starts_with(&format!("pitot_{f}_")))
         {
@@ -59,7 +59,7 @@ fn a_restart_loses_nothing_that_happens_meanwhile() {
     assert_eq!(calls(&after, name) - calls(&before, name), 2 * CALLS);
     assert_monotonic(&before, &after);
     pins::assert_whole(&place.pins);
-    for input in ["sched", "syscall", "block", "tcp", "irq"] {
+    for input in ["sched", "syscall", "block", "tcp", "irq", "memory"] {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
 }
@@ -107,7 +107,7 @@ fn a_kill_at_any_moment_of_the_start_does_no_harm() {
         }
     }
     let agent = place.start("", &[]);
-    for input in ["sched", "syscall", "block", "tcp", "irq"] {
+    for input in ["sched", "syscall", "block", "tcp", "irq", "memory"] {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
     pins::assert_whole(&place.pins);

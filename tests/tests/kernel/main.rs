@@ -12,6 +12,7 @@
 mod block;
 mod host;
 mod irq;
+mod memory;
 mod proc;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper because nobody needs them")]
 mod raw;

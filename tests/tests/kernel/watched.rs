@@ -50,6 +50,11 @@ impl Reading {
         self.0.number(name, labels).unwrap_or(0.0) as u64
     }
 
+    /// Whether there is any series of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.samples().iter().any(|sample| sample.name == name)
+    }
+
     /// The sum of a counter over all its series.
     pub(crate) fn total(&self, name: &str) -> u64 {
         let labels = |s: &pitot::accumulator::OwnedSample| -> Vec<String> {

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The agent's objects.
-pub(super) const OBJECTS: [&str; 5] = ["sched", "syscall", "block", "tcp", "irq"];
+pub(super) const OBJECTS: [&str; 6] = ["sched", "syscall", "block", "tcp", "irq", "memory"];
 /// Runs of one row in a round.
 const RUNS: u32 = 5;
 
