@@ -19,6 +19,7 @@ pub mod irq;
 pub mod owner;
 pub mod process;
 pub mod net;
+pub mod memory;
 pub mod sched;
 pub mod syscall;
 pub mod tcp;

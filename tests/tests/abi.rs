@@ -14,7 +14,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, irq, net, owner, process, sched, syscall, tcp};
+use pitot_common::{block, irq, memory, net, owner, process, sched, syscall, tcp};
 use xtask::{elf, layout, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -53,6 +53,11 @@ const SHAPES: &[Shape] = &[
     bank("IRQ_HEADER", irq::header::WORDS),
     // The agent finds a line's number in the header.
     table("IRQ_SLOT", size_of::<u32>(), WORD),
+    bank("MEMORY", memory::BANK_WORDS),
+    bank("MEMORY_HEADER", memory::header::WORDS),
+    table("MEMORY_START", WORD, WORD),
+    // Only the programs look into it.
+    table("MEMORY_LAST", size_of::<u32>(), WORD),
     bank("NET", net::BANK_WORDS),
     bank("NET_DROP", net::REASON_WORDS),
     bank("NET_HEADER", net::header::WORDS),

@@ -14,6 +14,7 @@ pub static OBJECTS: &[(&str, &[u8])] = &[
     ("irq", aya::include_bytes_aligned!("../../../ebpf/prebuilt/irq.o")),
     ("process", aya::include_bytes_aligned!("../../../ebpf/prebuilt/process.o")),
     ("net", aya::include_bytes_aligned!("../../../ebpf/prebuilt/net.o")),
+    ("memory", aya::include_bytes_aligned!("../../../ebpf/prebuilt/memory.o")),
 ];
 
 /// An object without the line that says which sources and compiler it comes from: another comment or compiler

@@ -12,6 +12,7 @@ pub mod irq;
 pub mod loadavg;
 pub mod meminfo;
 pub mod net;
+pub mod memory;
 pub mod netdev;
 pub mod netstat;
 pub mod pressure;
@@ -70,6 +71,7 @@ pub static INPUTS: &[&InputDef] = &[
     &irq::DEF,
     &process::DEF,
     &net::DEF,
+    &memory::DEF,
     &agent::DEF,
 ];
 

@@ -168,6 +168,13 @@ fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
     let [state, variant, reason] = agent.state("net");
     assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
     assert!(reason.contains("traffic of devices") && reason.contains("reasons of drops"), "{reason}");
+    let [state, variant, reason] = agent.state("memory");
+    assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
+    for lost in
+        ["reclaim for the limits of cgroups", "compaction stalls", "user page faults", "kernel page faults"]
+    {
+        assert!(reason.contains(lost), "{reason}");
+    }
     for input in ["block", "tcp"] {
         let [state, _, reason] = agent.state(input);
         assert_eq!(state, "unsupported", "{input}");

@@ -16,6 +16,7 @@ mod irq;
 mod limits;
 mod owner;
 mod net;
+mod memory;
 mod proc;
 mod process;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper because nobody needs them")]

@@ -218,3 +218,25 @@ pub(crate) fn cpu_ticks() -> u64 {
     // The last two are in the first two already.
     all.split_whitespace().skip(1).take(8).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
+
+/// `/proc/vmstat`: the sum of some of its numbers.
+pub(crate) fn vmstat(which: impl Fn(&str) -> bool) -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap();
+    let numbers = text.lines().filter_map(|line| line.split_once(' ')).filter(|(name, _)| which(name));
+    numbers.map(|(_, number)| number.parse::<u64>().unwrap()).sum()
+}
+
+/// Page faults of a task, without and with a wait for a disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Faults {
+    pub(crate) minor: u64,
+    pub(crate) major: u64,
+}
+
+/// Those of the calling thread.
+pub(crate) fn my_faults() -> Faults {
+    let text = fs::read_to_string("/proc/thread-self/stat").unwrap();
+    // The name, in parentheses, may hold anything; the state comes next.
+    let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    Faults { minor: fields[7].parse().unwrap(), major: fields[9].parse().unwrap() }
+}

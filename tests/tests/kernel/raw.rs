@@ -114,3 +114,60 @@ pub(crate) fn call_32_bit(number: u32) -> u32 {
     }
     result
 }
+
+/// Pages of its own.
+pub(crate) struct Mapping {
+    address: *mut libc::c_void,
+    length: usize,
+}
+
+impl Mapping {
+    /// New memory, in small pages.
+    pub(crate) fn anonymous(length: usize) -> io::Result<Self> {
+        let mapping = Self::new(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+        // A kernel without huge pages knows no such advice.
+        let _unknown = mapping.advise(libc::MADV_NOHUGEPAGE);
+        Ok(mapping)
+    }
+
+    /// The beginning of a file, each page for itself.
+    pub(crate) fn of_file(file: &File, length: usize) -> io::Result<Self> {
+        let mapping = Self::new(length, libc::MAP_PRIVATE, file.as_raw_fd())?;
+        mapping.advise(libc::MADV_RANDOM)?;
+        Ok(mapping)
+    }
+
+    fn new(length: usize, flags: i32, file: i32) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, at an address of the kernel's choice.
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), length, access, flags, file, 0) };
+        if address == libc::MAP_FAILED {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(Self { address, length })
+        }
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is there until this value is dropped, and nobody else knows it.
+        unsafe { std::slice::from_raw_parts_mut(self.address.cast(), self.length) }
+    }
+
+    /// Lets the kernel take the pages back when it needs them; they are zeros then.
+    pub(crate) fn release(&self) -> io::Result<()> {
+        self.advise(libc::MADV_FREE)
+    }
+
+    fn advise(&self, advice: i32) -> io::Result<()> {
+        // SAFETY: a mapping of our own, and no advice that is given here takes it away.
+        let result = unsafe { libc::madvise(self.address, self.length, advice) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: a mapping of our own, to which no reference is left.
+        unsafe { libc::munmap(self.address, self.length) };
+    }
+}
