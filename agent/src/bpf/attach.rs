@@ -53,7 +53,7 @@ impl Context<'_> {
             Running { maps: Vec::new(), programs: Vec::new(), links: Vec::new(), hooks: Vec::new() };
         for def in self.def.maps {
             let map = MapData::from_pin(folder.join(format!("map-{}", def.name)))?;
-            running.note_map(def.name, &map)?;
+            running.note_map(self.def, def.name, &map)?;
             running.maps.push((def.name, map));
         }
         for hook in self.hooks() {
@@ -68,7 +68,8 @@ impl Context<'_> {
             // its own figures are missing then.
             if let Ok(fd) = info.fd() {
                 let fd = fd.as_fd().try_clone_to_owned()?;
-                running.programs.push(Program { name: variant.program, is_map: false, fd });
+                let (name, object) = (variant.program, self.def.object);
+                running.programs.push(Program { name, object, is_map: false, fd });
             }
             running.serve(hook, variant, "chosen by the agent that attached it");
         }
@@ -132,7 +133,7 @@ impl Context<'_> {
             let (Map::Array(data) | Map::HashMap(data)) = map else {
                 return Err(Unsupported(format!("map {} is of another type", def.name)));
             };
-            running.note_map(def.name, &data).map_err(|e| Unsupported(e.to_string()))?;
+            running.note_map(self.def, def.name, &data).map_err(|e| Unsupported(e.to_string()))?;
             running.maps.push((def.name, data));
         }
         Ok(running)
@@ -174,7 +175,7 @@ impl Context<'_> {
             }
         };
         let fd = fd.map_err(|e| e.to_string())?;
-        Ok((link, Program { name: variant.program, is_map: false, fd }))
+        Ok((link, Program { name: variant.program, object: self.def.object, is_map: false, fd }))
     }
 
     /// The part of the kernel's types that attaching needs, in the form that aya wants.
@@ -190,9 +191,9 @@ impl Running {
         self.hooks.push(Served { hook: hook.name, kind, loses, refused: refused.to_owned() });
     }
 
-    fn note_map(&mut self, name: &'static str, map: &MapData) -> io::Result<()> {
+    fn note_map(&mut self, of: &BpfDef, name: &'static str, map: &MapData) -> io::Result<()> {
         let fd = map.fd().as_fd().try_clone_to_owned()?;
-        self.programs.push(Program { name, is_map: true, fd });
+        self.programs.push(Program { name, object: of.object, is_map: true, fd });
         Ok(())
     }
 }

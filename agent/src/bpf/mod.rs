@@ -10,13 +10,17 @@ pub mod map;
 pub mod object;
 pub mod pin;
 mod program;
+mod sample;
 
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
 use sha2::{Digest, Sha256};
 
-pub use self::program::Program;
+pub use self::{
+    program::Program,
+    sample::{Sampled, Sampler},
+};
 use self::{btf::Btf, map::View, pin::Pins};
 use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
 
@@ -220,13 +224,14 @@ impl Loader {
 
     /// Everything that must outlive the loader: the lock on the pins.
     pub fn into_guard(self) -> Guard {
-        Guard { pins: self.pins.and_then(Result::ok), programs: self.programs }
+        Guard { pins: self.pins.and_then(Result::ok), folders: self.in_use, programs: self.programs }
     }
 }
 
 /// Keeps the pins this agent's own.
 pub struct Guard {
     pins: Option<Pins>,
+    folders: Vec<String>,
     /// The programs that run, for their cost.
     pub programs: Vec<Program>,
 }
@@ -235,6 +240,23 @@ impl Guard {
     /// Whether programs go on when this agent has ended.
     pub fn outlives(&self) -> bool {
         self.pins.is_some() && !self.programs.is_empty()
+    }
+
+    /// Whether programs are this process's own: those that another agent pinned are not its to detach.
+    pub fn is_owner(&self) -> bool {
+        self.pins.as_ref().is_none_or(Pins::is_owner)
+    }
+
+    /// Lets go of an object, after its input has: nothing keeps it attached or in memory after that. It
+    /// takes no capability: pins belong to the user who made them.
+    pub fn release(&mut self, object: &str) -> Result<(), String> {
+        self.programs.retain(|program| program.object != object);
+        let is_of = |folder: &String| folder.rsplit_once('-').is_some_and(|(name, _)| name == object);
+        self.folders.retain(|folder| !is_of(folder));
+        match &self.pins {
+            Some(pins) => pins.retain(&self.folders).map(drop).map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
     }
 }
 
