@@ -78,7 +78,8 @@ pub struct Total {
 /// Collects some times, then watches the programs for a while.
 pub async fn measure(config: &Config, opened: Opened, watch: Duration) -> Result<Costs, String> {
     let Opened { pipelines, guard, mut sampler, untimed } = opened;
-    let engine = Engine::start(pipelines, config.scrape_budget).map_err(|error| format!("no thread: {error}"))?;
+    let engine =
+        Engine::start(pipelines, config.scrape_budget).map_err(|error| format!("no thread: {error}"))?;
     let collect = || async {
         let want = Want { format: Format::Text, gzip: false, timeout: None, names: Vec::new() };
         engine.scrape(want).await.map(drop).map_err(|refused| refused.to_string())
@@ -88,7 +89,8 @@ pub async fn measure(config: &Config, opened: Opened, watch: Duration) -> Result
     for _ in 0..COLLECTIONS {
         collect().await?;
     }
-    let took = engine.cpu().zip(before).map(|(after, before)| (after - before) / COLLECTIONS).collect::<Vec<_>>();
+    let took =
+        engine.cpu().zip(before).map(|(after, before)| (after - before) / COLLECTIONS).collect::<Vec<_>>();
     // Afterwards, so that the system calls of collecting are not among those that are counted.
     if sampler.look(&guard.programs).is_some() || !guard.programs.is_empty() && untimed.is_none() {
         tokio::time::sleep(watch).await;
@@ -106,7 +108,8 @@ impl Costs {
             collect_us: sum.collect_us + input.collect_us.unwrap_or_default(),
             series: sum.series + input.series,
             map_kib: sum.map_kib + input.map_kib,
-            cpu_percent: sum.cpu_percent + input.programs.iter().map(|program| program.cpu_percent).sum::<f64>(),
+            cpu_percent: sum.cpu_percent
+                + input.programs.iter().map(|program| program.cpu_percent).sum::<f64>(),
         });
         Self { timed_seconds: timed.as_secs_f64(), untimed, inputs, total }
     }
@@ -122,7 +125,17 @@ impl Costs {
             // Writing to a string cannot fail.
             let _ok = writeln!(text, "{}", line.trim_end());
         };
-        line(["INPUT", "STATE", "US/COLLECT", "SERIES", "MAPS KIB", "PROGRAM", "RUNS/S", "NS/RUN", "% OF CPU"]);
+        line([
+            "INPUT",
+            "STATE",
+            "US/COLLECT",
+            "SERIES",
+            "MAPS KIB",
+            "PROGRAM",
+            "RUNS/S",
+            "NS/RUN",
+            "% OF CPU",
+        ]);
         for input in &self.inputs {
             let collect = input.collect_us.map_or(String::new(), |us| format!("{us:.1}"));
             let maps = if input.map_kib > 0.0 { format!("{:.0}", input.map_kib) } else { String::new() };
@@ -161,7 +174,8 @@ impl InputCost {
     fn of(report: &Report, took: Duration, guard: &Guard, sampler: &Sampler) -> Self {
         let maps = guard.programs.iter().filter(|program| program.is_map && program.object == report.input);
         let window = sampler.window().as_secs_f64();
-        let programs = sampler.sampled().iter().filter(|program| program.object == report.input && window > 0.0);
+        let programs =
+            sampler.sampled().iter().filter(|program| program.object == report.input && window > 0.0);
         Self {
             input: report.input.clone(),
             state: report.state.word(),

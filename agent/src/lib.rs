@@ -43,5 +43,6 @@ pub mod docs;
 pub mod privilege;
 pub mod cli;
 pub mod server;
+mod process;
 #[expect(unsafe_code, reason = "the few calls without a safe crate")]
 mod sys;

@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use aya::maps::MapData;
 use sha2::{Digest, Sha256};
 
+use self::{btf::Btf, map::View, pin::Pins};
 pub use self::{
     program::Program,
     sample::{Sampled, Sampler},
 };
-use self::{btf::Btf, map::View, pin::Pins};
 use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
 
 /// What becomes of pins.

@@ -168,7 +168,11 @@ impl Governor {
         let (rank, level) = self.sources[at];
         // Collecting it less often would leave what its programs take.
         if is_kernels(rank, shares[at]) {
-            return if self.cpu_over >= LONG_PATIENCE { Some(self.restrict(at, Level::Closed)) } else { None };
+            return if self.cpu_over >= LONG_PATIENCE {
+                Some(self.restrict(at, Level::Closed))
+            } else {
+                None
+            };
         }
         let next = match level {
             Level::Full => Level::Slowed(1),

@@ -1,10 +1,9 @@
 //! The budget: what the agent may cost, and what it does about it when it costs more.
 //!
-//! Every window it measures itself ([`measure`]), shows that to a machine that decides ([`governor`]), and has
+//! Every window it measures itself, shows that to a machine that decides ([`governor`]), and has
 //! the engine do what that says. What an input's restriction means is written in `docs/config.md`.
 
 pub mod governor;
-mod measure;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,15 +14,13 @@ use metrics::{counter, gauge};
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
-use self::{
-    governor::{Governor, Level, Limits, Share, Step, Window},
-    measure::Process,
-};
+use self::governor::{Governor, Level, Limits, Share, Step, Window};
 use crate::{
     bpf::{Guard, Program, Sampler},
     catalogue::Rank,
     config::Budget,
     engine::Engine,
+    process::{self, Resident},
     sys, telemetry,
 };
 
@@ -79,7 +76,7 @@ pub struct Keeper {
     sampler: Sampler,
     /// Statistics stay on after the first slice.
     times_programs: bool,
-    process: Process,
+    resident: Resident,
     /// The last look: when, CPU time of the process, CPU time of each input.
     last: Option<(Instant, f64, Vec<Duration>)>,
     /// Sources that are to be closed, and could not be yet.
@@ -105,7 +102,7 @@ impl Keeper {
             guard,
             sampler,
             times_programs: budget.kernel_programs,
-            process: Process::new(),
+            resident: Resident::new(),
             last: None,
             closing: Vec::new(),
             board: Board::default(),
@@ -138,7 +135,7 @@ impl Keeper {
     /// Measures what happened since the last look, decides and acts. The first look only begins a window.
     pub fn look(&mut self) {
         let timed = self.note_programs();
-        let (now, cpu) = (Instant::now(), self.process.cpu_seconds());
+        let (now, cpu) = (Instant::now(), process::cpu_seconds().unwrap_or_default().iter().sum());
         let inputs: Vec<Duration> = self.engine.cpu().collect();
         let Some((at, cpu_before, before)) = self.last.replace((now, cpu, inputs.clone())) else { return };
         let window = (now - at).as_secs_f64();
@@ -154,7 +151,7 @@ impl Keeper {
         let maps: f64 = shares.iter().map(|share| share.maps).sum();
         let used = Window {
             cpu: (cpu - cpu_before) / window + kernel,
-            memory: self.process.resident_bytes() + maps,
+            memory: self.resident.bytes().unwrap_or_default() + maps,
             shares: &shares,
         };
         export_use(&used);

@@ -50,12 +50,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self {
-            cpu_percent: 5.0,
-            memory_mib: 256.0,
-            window: Duration::from_secs(10),
-            kernel_programs: false,
-        }
+        Self { cpu_percent: 5.0, memory_mib: 256.0, window: Duration::from_secs(10), kernel_programs: false }
     }
 }
 

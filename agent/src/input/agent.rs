@@ -5,13 +5,13 @@
 //! the pipelines, most of the series, are read where the engine keeps them.
 
 use metrics::gauge;
-use nix::sys::resource::{UsageWho, getrusage};
 
 use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
     catalogue::{Label, Metric, Since, Source, Unit},
-    source::{File, parse},
+    process::{self, Resident},
+    source::parse,
     telemetry::{self, Figures},
 };
 
@@ -119,8 +119,7 @@ static INPUT_SLOWDOWN: Metric = Metric::gauge(
     "An input is collected at one in so many occasions, 1 unless the budget slows it.",
     INPUT,
 );
-static INPUT_SHED: Metric =
-    Metric::gauge("agent_input_shed", "Whether the budget has shed an input.", INPUT);
+static INPUT_SHED: Metric = Metric::gauge("agent_input_shed", "Whether the budget has shed an input.", INPUT);
 static SCRAPES: Metric =
     Metric::counter("agent_scrapes_total", "Pages handed to scrapers.", &[]).since(Since::Start);
 static COLLECTIONS: Metric = Metric::counter(
@@ -228,30 +227,24 @@ static UNKNOWN: Metric = Metric::gauge(
 
 /// The input that reads the facade's recorder.
 struct Agent {
-    statm: File,
-    page: f64,
+    resident: Resident,
     text: Vec<u8>,
 }
 
 impl Agent {
     fn new() -> Self {
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
-        // Its own process, whatever tree the host's figures come from.
-        Self { statm: File::new("/proc/self/statm"), page: page as f64, text: Vec::new() }
+        Self { resident: Resident::new(), text: Vec::new() }
     }
 
     /// CPU time and memory of the process.
     fn note_process(&mut self) {
-        if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
-            for (mode, time) in [("user", usage.user_time()), ("system", usage.system_time())] {
-                let seconds = time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-                gauge!("pitot_agent_cpu_seconds_total", "mode" => mode).set(seconds);
-            }
+        for (mode, seconds) in
+            ["user", "system"].into_iter().zip(process::cpu_seconds().into_iter().flatten())
+        {
+            gauge!("pitot_agent_cpu_seconds_total", "mode" => mode).set(seconds);
         }
-        let resident =
-            self.statm.read().ok().and_then(|c| parse::fields(c.bytes()).nth(1).and_then(parse::number));
-        if let Some(pages) = resident {
-            gauge!("pitot_agent_resident_memory_bytes").set(pages as f64 * self.page);
+        if let Some(bytes) = self.resident.bytes() {
+            gauge!("pitot_agent_resident_memory_bytes").set(bytes);
         }
     }
 }

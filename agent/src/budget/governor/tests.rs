@@ -21,7 +21,12 @@ struct Host {
 impl Host {
     fn new(limits: Limits, sources: &[(Rank, Share)]) -> Self {
         let governor = Governor::new(limits, sources.iter().map(|(rank, _)| *rank));
-        Self { governor, full: sources.iter().map(|(_, share)| *share).collect(), steps: Vec::new(), windows: 0 }
+        Self {
+            governor,
+            full: sources.iter().map(|(_, share)| *share).collect(),
+            steps: Vec::new(),
+            windows: 0,
+        }
     }
 
     fn shares(&self) -> Vec<Share> {
@@ -95,7 +100,11 @@ fn basic_sources_are_shed_last_and_the_agents_own_never() {
     let sources = [(Rank::Own, 90.0), (Rank::Basic, 80.0), (Rank::Optional, 0.06), (Rank::Optional, 70.0)];
     let mut host = Host::new(CPU, &sources.map(|(rank, cpu)| (rank, collecting(cpu))));
     host.run(100);
-    let shed = |at: usize| host.steps.iter().position(|(_, step)| *step == Step { source: at, from: Level::Slowed(3), to: Level::Shed });
+    let shed = |at: usize| {
+        host.steps
+            .iter()
+            .position(|(_, step)| *step == Step { source: at, from: Level::Slowed(3), to: Level::Shed })
+    };
     assert!(shed(3).unwrap() < shed(1).unwrap());
     assert_eq!(host.governor.level(0), Level::Full);
     assert_eq!(host.governor.level(1), Level::Shed);
