@@ -9,9 +9,11 @@ use serde::Serialize;
 
 use crate::{
     bpf::{Guard, Sampler},
+    catalogue::Source,
     config::Config,
     engine::{Engine, Report},
     output::{Format, Want},
+    pipeline::State,
     server::Opened,
 };
 
@@ -89,17 +91,36 @@ pub async fn measure(config: &Config, opened: Opened, watch: Duration) -> Result
     for _ in 0..COLLECTIONS {
         collect().await?;
     }
-    let took =
-        engine.cpu().zip(before).map(|(after, before)| (after - before) / COLLECTIONS).collect::<Vec<_>>();
+    let took = engine
+        .cpu()
+        .zip(before)
+        .map(|(after, before)| after.saturating_sub(before) / COLLECTIONS)
+        .collect::<Vec<_>>();
     // Afterwards, so that the system calls of collecting are not among those that are counted.
-    if sampler.look(&guard.programs).is_some() || !guard.programs.is_empty() && untimed.is_none() {
+    if !guard.programs.is_empty() {
+        sampler.look(&guard.programs, &guard.figures());
         tokio::time::sleep(watch).await;
-        sampler.look(&guard.programs);
+        sampler.look(&guard.programs, &guard.figures());
     }
     let reports = engine.reports();
+    let untimed =
+        untimed.filter(|_| sampler.window().is_zero()).or_else(|| none_runs(config, &guard, &reports));
     engine.stop(Duration::from_secs(1));
     let costs = reports.iter().zip(took).map(|(report, took)| InputCost::of(report, took, &guard, &sampler));
     Ok(Costs::of(costs.collect(), sampler.window(), untimed))
+}
+
+/// Why there is no program to time, when there should be.
+fn none_runs(config: &Config, guard: &Guard, reports: &[Report]) -> Option<String> {
+    if !guard.programs.is_empty() {
+        return None;
+    }
+    let inputs = config.inputs.iter().filter(|input| matches!(input.def.source, Source::Bpf(_)));
+    let mut unsupported = inputs.filter_map(|input| {
+        let report = reports.iter().find(|report| report.input == input.def.name)?;
+        matches!(report.state, State::Unsupported { .. }).then(|| report.state.reason().to_owned())
+    });
+    unsupported.next()
 }
 
 impl Costs {
@@ -179,7 +200,7 @@ impl InputCost {
         Self {
             input: report.input.clone(),
             state: report.state.word(),
-            collect_us: report.state.is_up().then(|| took.as_secs_f64() * 1e6),
+            collect_us: report.state.is_up().then_some(took.as_secs_f64() * 1e6),
             series: report.series,
             map_kib: maps.map(|map| map.figures().memlock as f64 / 1024.0).sum(),
             programs: programs

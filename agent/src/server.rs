@@ -75,7 +75,7 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
 pub async fn once(config: &Config, opened: Opened, format: Format) -> Result<(Page, Vec<Report>), String> {
     let engine = Engine::start(opened.pipelines, config.scrape_budget);
     let engine = engine.map_err(|error| format!("no thread: {error}"))?;
-    telemetry::note_programs(&opened.guard.programs);
+    telemetry::note_programs(&opened.guard.programs, &opened.guard.figures());
     let want = Want { format, gzip: false, timeout: None, names: Vec::new() };
     let page = engine.scrape(want).await.map_err(|refused| refused.to_string())?;
     let reports = engine.reports();

@@ -10,7 +10,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::{
-    bpf::{Program, Sampler},
+    bpf::{self, Program, Sampler},
     pipeline::{Losses, State},
 };
 
@@ -118,10 +118,9 @@ impl EngineMeters {
 }
 
 /// Exports what the kernel says about the agent's programs and maps.
-pub fn note_programs(programs: &[Program]) {
+pub fn note_programs(programs: &[Program], figures: &[bpf::Figures]) {
     recorder();
-    for program in programs {
-        let figures = program.figures();
+    for (program, figures) in programs.iter().zip(figures) {
         if program.is_map {
             gauge!("pitot_agent_ebpf_map_bytes", "map" => program.name).set(figures.memlock as f64);
         } else {

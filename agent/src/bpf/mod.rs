@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use self::{btf::Btf, map::View, pin::Pins};
 pub use self::{
-    program::Program,
+    program::{Figures, Program},
     sample::{Sampled, Sampler},
 };
 use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
@@ -237,6 +237,11 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// What the kernel says about each of the programs and maps.
+    pub fn figures(&self) -> Vec<Figures> {
+        self.programs.iter().map(Program::figures).collect()
+    }
+
     /// Whether programs go on when this agent has ended.
     pub fn outlives(&self) -> bool {
         self.pins.is_some() && !self.programs.is_empty()
@@ -254,8 +259,10 @@ impl Guard {
         let is_of = |folder: &String| folder.rsplit_once('-').is_some_and(|(name, _)| name == object);
         self.folders.retain(|folder| !is_of(folder));
         match &self.pins {
-            Some(pins) => pins.retain(&self.folders).map(drop).map_err(|error| error.to_string()),
-            None => Ok(()),
+            Some(pins) if pins.is_owner() => {
+                pins.retain(&self.folders).map(drop).map_err(|error| error.to_string())
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::governor::{Governor, Level, Limits, Share, Step, Window};
 use crate::{
-    bpf::{Guard, Program, Sampler},
+    bpf::{Figures, Guard, Program, Sampler},
     catalogue::Rank,
     config::Budget,
     engine::Engine,
@@ -118,7 +118,7 @@ impl Keeper {
     pub async fn keep(mut self, window: Duration) {
         self.look();
         tokio::time::sleep(FIRST_SLICE).await;
-        self.note_programs();
+        self.note_programs(&self.guard.figures());
         if !self.times_programs {
             self.sampler.release();
         }
@@ -134,7 +134,8 @@ impl Keeper {
 
     /// Measures what happened since the last look, decides and acts. The first look only begins a window.
     pub fn look(&mut self) {
-        let timed = self.note_programs();
+        let figures = self.guard.figures();
+        let timed = self.note_programs(&figures);
         let (now, cpu) = (Instant::now(), process::cpu_seconds().unwrap_or_default().iter().sum());
         let inputs: Vec<Duration> = self.engine.cpu().collect();
         let Some((at, cpu_before, before)) = self.last.replace((now, cpu, inputs.clone())) else { return };
@@ -146,7 +147,7 @@ impl Keeper {
         let mut shares: Vec<Share> = taken
             .map(|taken| Share { collecting: taken.as_secs_f64() / window, ..Share::default() })
             .collect();
-        self.add_kernel(&mut shares, timed);
+        self.add_kernel(&mut shares, &figures, timed);
         let kernel: f64 = shares.iter().map(|share| share.kernel).sum();
         let maps: f64 = shares.iter().map(|share| share.maps).sum();
         let used = Window {
@@ -163,12 +164,16 @@ impl Keeper {
         self.note_status(&used, timed.map(|_| kernel));
     }
 
-    /// Adds what the kernel says about each input's programs and maps.
-    fn add_kernel(&self, shares: &mut [Share], timed: Option<Duration>) {
+    /// Adds what the kernel says about each input's programs and maps. Those of another agent are on the
+    /// bill of that one.
+    fn add_kernel(&self, shares: &mut [Share], figures: &[Figures], timed: Option<Duration>) {
+        if !self.guard.is_owner() {
+            return;
+        }
         let at = |object: &str| self.inputs.iter().position(|input| input == object);
-        for map in self.guard.programs.iter().filter(|program| program.is_map) {
+        for (map, figures) in self.guard.programs.iter().zip(figures).filter(|(program, _)| program.is_map) {
             if let Some(at) = at(map.object) {
-                shares[at].maps += map.figures().memlock as f64;
+                shares[at].maps += figures.memlock as f64;
             }
         }
         let Some(span) = timed else { return };
@@ -179,9 +184,9 @@ impl Keeper {
         }
     }
 
-    fn note_programs(&mut self) -> Option<Duration> {
-        let timed = self.sampler.look(&self.guard.programs);
-        telemetry::note_programs(&self.guard.programs);
+    fn note_programs(&mut self, figures: &[Figures]) -> Option<Duration> {
+        let timed = self.sampler.look(&self.guard.programs, figures);
+        telemetry::note_programs(&self.guard.programs, figures);
         telemetry::note_sampled(&self.sampler);
         timed
     }
@@ -221,9 +226,6 @@ impl Keeper {
                 continue;
             }
             released = true;
-            if !self.guard.is_owner() {
-                tracing::warn!(input, "its kernel programs belong to another pitot and go on");
-            }
             if let Err(error) = self.guard.release(input) {
                 tracing::warn!(input, error, "its kernel programs are still pinned, and go on");
             }

@@ -2,13 +2,15 @@
 
 use std::{
     fs,
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    agent::{Agent, Place},
+    agent::{Agent, BINARY, Place},
     host::can_run,
     pins, raw,
 };
@@ -51,11 +53,11 @@ fn an_input_made_dear_is_slowed_then_shed_and_the_agent_goes_on() {
 
     let page = agent.scrape();
     assert!(page.keys().all(|series| !series.starts_with("node_netstat")), "{page:?}");
-    assert_eq!(page["pitot_agent_input_shed{input=\"netstat\"}"], 1.0);
-    assert_eq!(page["pitot_agent_input_up{input=\"netstat\"}"], 0.0);
-    assert_eq!(page["pitot_agent_input_shed{input=\"agent\"}"], 0.0);
-    assert_eq!(page["pitot_agent_input_slowdown_ratio{input=\"agent\"}"], 1.0);
-    assert_eq!(page["pitot_agent_budget_cpu_limit_ratio"], 0.0005);
+    assert_eq!(page.get("pitot_agent_input_shed{input=\"netstat\"}").copied(), Some(1.0));
+    assert_eq!(page.get("pitot_agent_input_up{input=\"netstat\"}").copied(), Some(0.0));
+    assert_eq!(page.get("pitot_agent_input_shed{input=\"agent\"}").copied(), Some(0.0));
+    assert_eq!(page.get("pitot_agent_input_slowdown_ratio{input=\"agent\"}").copied(), Some(1.0));
+    assert_eq!(page.get("pitot_agent_budget_cpu_limit_ratio").copied(), Some(0.0005));
     assert!(page["pitot_agent_budget_steps_total{to=\"slower\"}"] >= 3.0);
     assert!(page["pitot_agent_input_cpu_seconds_total{input=\"netstat\"}"] > 0.0);
     assert!(page["pitot_agent_encode_cpu_seconds_total"] > 0.0);
@@ -86,10 +88,33 @@ fn scraped_without_pause_it_slows_down_and_recovers() {
     assert!(log.contains("room in the budget: collected in full"), "{log}");
     let page = agent.scrape();
     for input in inputs.split(',') {
-        assert_eq!(page[&format!("pitot_agent_input_slowdown_ratio{{input=\"{input}\"}}")], 1.0, "{log}");
-        assert_eq!(page[&format!("pitot_agent_input_up{{input=\"{input}\"}}")], 1.0, "{log}");
+        assert_eq!(
+            page.get(&format!("pitot_agent_input_slowdown_ratio{{input=\"{input}\"}}")).copied(),
+            Some(1.0),
+            "{log}"
+        );
+        assert_eq!(
+            page.get(&format!("pitot_agent_input_up{{input=\"{input}\"}}")).copied(),
+            Some(1.0),
+            "{log}"
+        );
     }
     assert!(page["pitot_agent_budget_steps_total{to=\"back\"}"] >= 1.0);
+}
+
+#[test]
+fn a_second_agent_leaves_the_programs_of_the_first_alone() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("guest");
+    let first = place.start("", &[]);
+    let config = "[budget]\ncpu_percent = 0.01\nwindow = \"100ms\"\nmemory_mib = 1\nkernel_programs = true\n";
+    let second = place.start(config, &[]);
+    wait(&second, "it sheds what it collects", || second.state("syscall")[2].starts_with("shed"));
+    assert!(!second.log().contains("until the agent is started again"), "{}", second.log());
+    assert_eq!(first.state("syscall"), ["running", "tp_btf", ""]);
+    pins::assert_whole(&place.pins);
 }
 
 /// An agent with one input that has kernel programs, a budget for them, and a load that breaks it.
@@ -129,7 +154,7 @@ fn storm(name: &str, input: &str, load: impl Fn() + Sync) {
     let page = agent.scrape();
     assert!(page.keys().all(|series| !series.starts_with(&format!("pitot_{input}_"))), "{page:?}");
     assert!(page["pitot_agent_ebpf_sampled_window_seconds_total"] > 0.0);
-    assert_eq!(page["pitot_agent_budget_steps_total{to=\"closed\"}"], 1.0);
+    assert_eq!(page.get("pitot_agent_budget_steps_total{to=\"closed\"}").copied(), Some(1.0));
     assert_eq!(agent.state("loadavg")[0], "running");
 
     // The next one has the privileges of its start.
@@ -140,28 +165,32 @@ fn storm(name: &str, input: &str, load: impl Fn() + Sync) {
 
 #[test]
 fn a_storm_of_system_calls_costs_their_counting() {
-    storm("calls", "syscall", || (0..1_000).for_each(|_| drop(nix::unistd::getppid())));
+    storm("calls", "syscall", || {
+        (0..1_000).for_each(|_| {
+            nix::unistd::getppid();
+        });
+    });
 }
 
 #[test]
 fn a_storm_of_context_switches_costs_their_counting() {
     storm("switches", "sched", || {
-        let (mut ping, mut pong) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let (mut there, mut back) = (io::pipe().unwrap(), io::pipe().unwrap());
         thread::scope(|scope| {
-            scope.spawn(|| echo(&mut ping.0, &mut pong.1));
+            scope.spawn(|| echo(&mut there.0, &mut back.1));
             for _ in 0..1_000 {
-                std::io::Write::write_all(&mut ping.1, b"x").unwrap();
-                std::io::Read::read_exact(&mut pong.0, &mut [0]).unwrap();
+                there.1.write_all(b"x").unwrap();
+                back.0.read_exact(&mut [0]).unwrap();
             }
         });
     });
 }
 
-fn echo(from: &mut std::io::PipeReader, to: &mut std::io::PipeWriter) {
+fn echo(from: &mut PipeReader, to: &mut PipeWriter) {
     for _ in 0..1_000 {
         let mut byte = [0];
-        std::io::Read::read_exact(from, &mut byte).unwrap();
-        std::io::Write::write_all(to, &byte).unwrap();
+        from.read_exact(&mut byte).unwrap();
+        to.write_all(&byte).unwrap();
     }
 }
 
@@ -185,6 +214,29 @@ fn programs_are_timed_for_a_slice_of_the_start_only() {
     if fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").unwrap().trim() == "0" {
         assert_eq!(gauge(&agent, window), Some(page[window]));
     }
+}
+
+#[test]
+fn without_root_the_cost_of_collecting_is_printed_and_what_the_rest_needs() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("poor");
+    let binary = place.path().join("pitot");
+    fs::copy(BINARY, &binary).unwrap();
+    for path in [place.path(), &binary] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = place.command_of(&binary, "", &["inputs", "--cost", "--input", "syscall,loadavg"]);
+    let output = command.uid(65534).gid(65534).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("what kernel programs take is not known") && said.contains("needs root"), "{said}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    let of = |input: &str| table.lines().find(|line| line.starts_with(input)).unwrap();
+    assert!(of("syscall").contains("unsupported"), "{table}");
+    let collect: f64 = of("loadavg").split_whitespace().nth(2).unwrap().parse().unwrap();
+    assert!(collect > 0.0, "{table}");
 }
 
 #[test]
