@@ -75,10 +75,12 @@ const PATIENCE: u32 = 2;
 const LONG_PATIENCE: u32 = 6;
 /// The last slowing before a source is shed: one collection in 8.
 const SLOWEST: u32 = 3;
-/// Below this share of every limit there is room to give something back.
+/// Below this share of the limit there is room to give something back.
 const ROOM: f64 = 0.7;
 /// A source that takes less than this share of the limit is left alone: it would be missed, and little won.
 const WORTH: f64 = 0.05;
+/// Below this share of the limit for all of them, kernel programs are not what breaks it, and are not closed.
+const GRAVE: f64 = 0.5;
 /// Windows with room before something is given back, at first.
 const HOLD_OFF: u32 = 12;
 /// The same after it was in vain again and again: an hour of ten seconds.
@@ -134,12 +136,12 @@ impl Governor {
     pub fn step(&mut self, window: &Window<'_>) -> Option<Step> {
         self.given_back = self.given_back.saturating_add(1);
         let over = |used: f64, limit: Option<f64>| limit.is_some_and(|limit| used > limit);
-        let has_room = |used: f64, limit: Option<f64>| limit.is_none_or(|limit| used <= limit * ROOM);
         let count = |over: bool, windows: u32| if over { windows.saturating_add(1) } else { 0 };
         self.cpu_over = count(over(window.cpu, self.limits.cpu), self.cpu_over);
         self.memory_over = count(over(window.memory, self.limits.memory), self.memory_over);
-        let room = has_room(window.cpu, self.limits.cpu) && has_room(window.memory, self.limits.memory);
-        self.room = count(room, self.room);
+        // What can be given back takes CPU time, and no memory that it did not have before.
+        let has_room = self.limits.cpu.is_none_or(|limit| window.cpu <= limit * ROOM);
+        self.room = count(has_room, self.room);
 
         let restricted = if self.cpu_over >= PATIENCE { self.spare_cpu(window.shares) } else { None };
         let restricted = restricted.or_else(|| {
@@ -150,10 +152,17 @@ impl Governor {
 
     /// Restricts the dearest source by one step. A basic one is not shed while an optional one is left.
     fn spare_cpu(&mut self, shares: &[Share]) -> Option<Step> {
-        let worth = self.limits.cpu? * WORTH;
+        let limit = self.limits.cpu?;
+        let worth = limit * WORTH;
+        let kernel: f64 = shares.iter().map(|share| share.kernel).sum();
+        let programs_matter = kernel > limit * GRAVE;
         let left = |&(at, (rank, level)): &(usize, (Rank, Level))| {
             // What is shed already can still cost what its kernel programs take.
-            let open = level < Level::Shed || (level == Level::Shed && is_kernels(rank, shares[at]));
+            let open = if is_kernels(rank, shares[at]) {
+                programs_matter && level < Level::Closed
+            } else {
+                level < Level::Shed
+            };
             rank != Rank::Own && open && shares[at].cpu() >= worth
         };
         let left: Vec<_> = self.sources.iter().copied().enumerate().filter(left).collect();

@@ -129,6 +129,25 @@ fn kernel_programs_are_closed_after_long_patience_and_for_good() {
 }
 
 #[test]
+fn kernel_programs_do_not_pay_for_what_others_take() {
+    let programs = Share { collecting: 0.05, kernel: 0.3, maps: 1.0 };
+    let mut host = Host::new(CPU, &[(Rank::Own, collecting(10.0)), (Rank::Optional, programs)]);
+    assert!(host.run(1_000).steps.is_empty());
+}
+
+#[test]
+fn memory_near_its_limit_does_not_keep_back_what_only_took_time() {
+    let limits = Limits { memory: Some(100.0), ..CPU };
+    let share = Share { collecting: 100.0, maps: 90.0, ..Share::default() };
+    let mut host = Host::new(limits, &[(Rank::Optional, share)]);
+    host.run(10);
+    assert_eq!(host.governor.level(0), Level::Shed);
+    host.full[0].collecting = 0.0;
+    host.run(100);
+    assert_eq!(host.governor.level(0), Level::Full);
+}
+
+#[test]
 fn too_much_memory_closes_the_largest_optional_source() {
     let limits = Limits { cpu: None, memory: Some(100.0) };
     let maps = |maps| Share { maps, ..Share::default() };
