@@ -21,6 +21,28 @@ pub enum Source {
     Own,
 }
 
+impl Source {
+    /// How soon it may be done without.
+    pub const fn rank(&self) -> Rank {
+        match self {
+            Self::Files(_) | Self::Calls(_) => Rank::Basic,
+            Self::Bpf(_) => Rank::Optional,
+            Self::Own => Rank::Own,
+        }
+    }
+}
+
+/// How soon an input may be done without when the agent is over its budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// Says what the agent does and costs: never.
+    Own,
+    /// What every dashboard of a host shows: shed only when nothing optional is left.
+    Basic,
+    /// More than that: shed first.
+    Optional,
+}
+
 /// A kernel object: its programs and what they need of the kernel.
 #[derive(Debug)]
 pub struct BpfDef {

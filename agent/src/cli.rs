@@ -65,6 +65,13 @@ pub enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// Say what each one costs here: CPU time per collection, and what its kernel programs take.
+        #[arg(long)]
+        cost: bool,
+        /// With `--cost`, how long the kernel times its programs.
+        #[arg(long, value_name = "N", default_value_t = 2, requires = "cost",
+            value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
     },
     /// Print a document that is derived from the definitions.
     Generate {

@@ -21,7 +21,8 @@
 //! ```
 //!
 //! Beside the flow: [`catalogue`] (what an input is, as data), [`config`] and [`cli`]; [`engine`] runs the
-//! pipelines, [`telemetry`] is what the agent says about itself, [`server`] serves all of it.
+//! pipelines, [`telemetry`] is what the agent says about itself, [`budget`] holds it to what it may cost and
+//! [`cost`] prints that; [`server`] serves all of it.
 
 pub mod catalogue;
 
@@ -36,9 +37,12 @@ pub mod output;
 pub mod engine;
 pub mod telemetry;
 pub mod config;
+pub mod budget;
+pub mod cost;
 pub mod docs;
 pub mod privilege;
 pub mod cli;
 pub mod server;
+mod process;
 #[expect(unsafe_code, reason = "the few calls without a safe crate")]
 mod sys;

@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -10,6 +11,7 @@ use pitot::{
     bpf::{self, Pinning},
     cli::{self, Args, Command, EXIT_CONFIG, EXIT_FAILED},
     config::Config,
+    cost,
     output::Format,
     server,
 };
@@ -32,7 +34,8 @@ fn main() -> ExitCode {
         Command::Run => run(config),
         Command::Once { format } => once(&config.unhurried(), format),
         Command::Check => check(&config.unhurried()),
-        Command::Inputs { json } => inputs(&config.unhurried(), json),
+        Command::Inputs { json, cost: true, seconds } => cost(&config.unhurried(), json, seconds),
+        Command::Inputs { json, .. } => inputs(&config.unhurried(), json),
         Command::Clean => clean(&config),
         Command::Generate { .. } => Ok(ExitCode::SUCCESS),
     };
@@ -67,7 +70,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 fn run(config: Config) -> Result<ExitCode, String> {
     // The address is the first thing that two agents on a host disagree about: before anything is loaded.
     let listeners = server::bind(&config)?;
-    let opened = server::open(&config, Pinning::Own(config.pin.clone()));
+    let opened = server::open(&config, Pinning::Own(config.pin.clone()), true);
     let runtime = runtime()?;
     runtime.block_on(server::run(config, opened, listeners))?;
     // A thread that hangs in the kernel must not hold up the exit.
@@ -76,7 +79,7 @@ fn run(config: Config) -> Result<ExitCode, String> {
 }
 
 fn once(config: &Config, format: cli::Format) -> Result<ExitCode, String> {
-    let opened = server::open(config, Pinning::Look(config.pin.clone()));
+    let opened = server::open(config, Pinning::Look(config.pin.clone()), false);
     let format = match format {
         cli::Format::Text => Format::Text,
         cli::Format::Openmetrics => Format::OpenMetrics,
@@ -87,7 +90,7 @@ fn once(config: &Config, format: cli::Format) -> Result<ExitCode, String> {
 }
 
 fn check(config: &Config) -> Result<ExitCode, String> {
-    let opened = server::open(config, Pinning::Ignore);
+    let opened = server::open(config, Pinning::Ignore, false);
     let (_, reports) = runtime()?.block_on(server::once(config, opened, Format::Text))?;
     let failed = reports.iter().filter(|report| report.state.word() == "failed").count();
     let mut said = server::table(&reports);
@@ -102,13 +105,27 @@ fn check(config: &Config) -> Result<ExitCode, String> {
 }
 
 fn inputs(config: &Config, json: bool) -> Result<ExitCode, String> {
-    let opened = server::open(config, Pinning::Look(config.pin.clone()));
+    let opened = server::open(config, Pinning::Look(config.pin.clone()), false);
     let (_, reports) = runtime()?.block_on(server::once(config, opened, Format::Text))?;
     if json {
         let text = serde_json::to_string_pretty(&reports).map_err(|error| error.to_string())?;
         Ok(print((text + "\n").as_bytes()))
     } else {
         Ok(print(server::table(&reports).as_bytes()))
+    }
+}
+
+fn cost(config: &Config, json: bool, seconds: u64) -> Result<ExitCode, String> {
+    let opened = server::open(config, Pinning::Look(config.pin.clone()), true);
+    let costs = runtime()?.block_on(cost::measure(config, opened, Duration::from_secs(seconds)))?;
+    if let Some(why) = &costs.untimed {
+        complain(&format!("what kernel programs take is not known: {why}"));
+    }
+    if json {
+        let text = serde_json::to_string_pretty(&costs).map_err(|error| error.to_string())?;
+        Ok(print((text + "\n").as_bytes()))
+    } else {
+        Ok(print(costs.table().as_bytes()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     net::{SocketAddr, TcpListener},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    bpf::{Guard, Loader, Pinning},
+    bpf::{Guard, Loader, Pinning, Sampler},
+    budget::{self, Keeper},
     config::Config,
     engine::{Engine, Report, keep_schedules},
     output::{Door, Format, Page, Refused, Want, serve},
@@ -23,8 +24,6 @@ use crate::{
     privilege, sys, telemetry,
 };
 
-/// How often the kernel is asked about the agent's programs.
-const PROGRAM_FIGURES: Duration = Duration::from_secs(10);
 /// What connections get to end after a signal.
 const FAREWELL: Duration = Duration::from_millis(700);
 /// What a collection in progress gets to end after that.
@@ -32,13 +31,17 @@ const LAST_COLLECTION: Duration = Duration::from_millis(100);
 
 /// Inputs that are open, and what keeps their kernel programs.
 pub struct Opened {
-    pipelines: Vec<Box<dyn Pipeline>>,
-    guard: Guard,
+    pub(crate) pipelines: Vec<Box<dyn Pipeline>>,
+    pub(crate) guard: Guard,
+    /// It has the kernel time the programs, if that was asked for and there are any.
+    pub(crate) sampler: Sampler,
+    /// Why the kernel does not.
+    pub(crate) untimed: Option<String>,
 }
 
 /// Opens every input of a configuration, then gives back privileges and memory that only this took. No
-/// thread may have been started before.
-pub fn open(config: &Config, pinning: Pinning) -> Opened {
+/// thread may have been started before. `timed` has the kernel time its programs from now on.
+pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     telemetry::started();
     let mut loader = if config.ebpf {
         Loader::new(&config.roots.sysfs, pinning)
@@ -51,21 +54,30 @@ pub fn open(config: &Config, pinning: Pinning) -> Opened {
         .map(|input| Box::new(InputPipeline::open(input, &config.roots, &mut loader)) as Box<dyn Pipeline>)
         .collect();
     loader.tidy();
-    let opened = Opened { pipelines, guard: loader.into_guard() };
-    telemetry::note_objects(&opened.guard.objects);
+    let guard = loader.into_guard();
+    let mut sampler = Sampler::new(&config.roots.procfs);
+    let untimed = if timed && !guard.programs.is_empty() {
+        sampler.hold().err().map(|error| error.to_string())
+    } else {
+        None
+    };
+    if let Some(error) = &untimed {
+        tracing::info!(error, "the kernel does not time its programs, so what they cost is not known");
+    }
+    telemetry::note_objects(&guard.objects);
     match privilege::drop_capabilities() {
         Ok(dropped) => tracing::debug!(dropped = dropped.join(" "), "gave capabilities back"),
         Err(error) => tracing::warn!(%error, "cannot give capabilities back"),
     }
     sys::trim_memory();
-    opened
+    Opened { pipelines, guard, sampler, untimed }
 }
 
 /// Collects once and returns the page and the state of every input.
 pub async fn once(config: &Config, opened: Opened, format: Format) -> Result<(Page, Vec<Report>), String> {
     let engine = Engine::start(opened.pipelines, config.scrape_budget);
     let engine = engine.map_err(|error| format!("no thread: {error}"))?;
-    telemetry::note_programs(&opened.guard.programs);
+    telemetry::note_programs(&opened.guard.programs, &opened.guard.figures());
     let want = Want { format, gzip: false, timeout: None, names: Vec::new() };
     let page = engine.scrape(want).await.map_err(|refused| refused.to_string())?;
     let reports = engine.reports();
@@ -103,7 +115,11 @@ pub async fn run(mut config: Config, opened: Opened, listeners: Vec<TcpListener>
     let addresses: Result<_, _> = listeners.iter().map(TcpListener::local_addr).collect();
     config.listen = addresses.map_err(said("listener"))?;
     let engine = Engine::start(opened.pipelines, config.scrape_budget).map_err(said("no thread"))?;
-    let door = Arc::new(Agent { engine: engine.clone(), started: Instant::now(), config });
+    let ranks = config.inputs.iter().map(|input| input.def.source.rank());
+    let outlives = opened.guard.outlives();
+    let keeper = Keeper::new(engine.clone(), ranks, &config.budget, opened.guard, opened.sampler);
+    let (budget, window) = (keeper.board(), config.budget.window);
+    let door = Arc::new(Agent { engine: engine.clone(), started: Instant::now(), config, budget });
 
     // Signals first, so that one that comes during the first collection is not lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(said("no signal handler"))?;
@@ -119,12 +135,12 @@ pub async fn run(mut config: Config, opened: Opened, listeners: Vec<TcpListener>
         tracing::info!("listening on http://{address}/metrics (state of every input: /status)");
     }
     tokio::spawn(keep_schedules(engine.clone()));
-    let farewell = if opened.guard.outlives() {
+    let farewell = if outlives {
         "stopping; kernel programs stay attached for the next start (`pitot clean` removes them)"
     } else {
         "stopping"
     };
-    tokio::spawn(keep_program_figures(opened.guard));
+    tokio::spawn(keeper.keep(window));
     tokio::spawn(introduce(engine.clone()));
 
     loop {
@@ -157,14 +173,6 @@ async fn introduce(engine: Engine) {
     }
 }
 
-async fn keep_program_figures(guard: Guard) {
-    let mut tick = tokio::time::interval(PROGRAM_FIGURES);
-    loop {
-        tick.tick().await;
-        telemetry::note_programs(&guard.programs);
-    }
-}
-
 /// A table of what each input is doing, for people.
 pub fn table(reports: &[Report]) -> String {
     let mut text = format!("{:<12} {:<12} {:>7}  DETAIL\n", "INPUT", "STATE", "SERIES");
@@ -189,6 +197,7 @@ struct Agent {
     engine: Engine,
     started: Instant,
     config: Config,
+    budget: budget::Board,
 }
 
 #[derive(Serialize)]
@@ -197,6 +206,7 @@ struct Status<'a> {
     uptime_seconds: f64,
     listen: &'a [SocketAddr],
     ebpf: bool,
+    budget: budget::Status,
     inputs: Vec<Report>,
 }
 
@@ -211,6 +221,7 @@ impl Door for Agent {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             listen: &self.config.listen,
             ebpf: self.config.ebpf,
+            budget: self.budget.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             inputs: self.engine.reports(),
         };
         serde_json::to_vec_pretty(&status).unwrap_or_else(|error| error.to_string().into_bytes())

@@ -10,7 +10,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::{
-    bpf::Program,
+    bpf::{self, Program, Sampler},
     pipeline::{Losses, State},
 };
 
@@ -32,7 +32,14 @@ pub(crate) fn recorder() -> &'static PrometheusHandle {
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) input: String,
+    /// What is shown.
     pub(crate) state: State,
+    /// The pipeline's own, without what the budget makes of it.
+    pub(crate) own_state: State,
+    /// It is collected at one in so many occasions; 0 when it is shed.
+    pub(crate) every: u32,
+    /// CPU time of its collections.
+    pub(crate) cpu: Duration,
     /// Last duration.
     pub(crate) took: Duration,
     pub(crate) last_success: Option<Instant>,
@@ -72,6 +79,7 @@ pub(crate) struct EngineMeters {
     scrapes: Counter,
     collections: Counter,
     duration: Gauge,
+    encoding: Gauge,
     clashes: Gauge,
     duplicates: Gauge,
 }
@@ -84,6 +92,7 @@ impl EngineMeters {
             scrapes: counter!("pitot_agent_scrapes_total"),
             collections: counter!("pitot_agent_collections_total"),
             duration: gauge!("pitot_agent_collection_duration_seconds"),
+            encoding: gauge!("pitot_agent_encode_cpu_seconds_total"),
             clashes: gauge!("pitot_agent_clashing_families"),
             duplicates: gauge!("pitot_agent_duplicate_series"),
         }
@@ -92,6 +101,10 @@ impl EngineMeters {
     pub(crate) fn collected(&self, took: Duration) {
         self.collections.increment(1);
         self.duration.set(took.as_secs_f64());
+    }
+
+    pub(crate) fn encoded(&self, cpu: Duration) {
+        self.encoding.increment(cpu.as_secs_f64());
     }
 
     pub(crate) fn scraped(&self) {
@@ -121,10 +134,9 @@ pub fn note_objects(objects: &[(&'static str, SystemTime)]) {
 }
 
 /// Exports what the kernel says about the agent's programs and maps.
-pub fn note_programs(programs: &[Program]) {
+pub fn note_programs(programs: &[Program], figures: &[bpf::Figures]) {
     recorder();
-    for program in programs {
-        let figures = program.figures();
+    for (program, figures) in programs.iter().zip(figures) {
         if program.is_map {
             gauge!("pitot_agent_ebpf_map_bytes", "map" => program.name).set(figures.memlock as f64);
         } else {
@@ -132,4 +144,14 @@ pub fn note_programs(programs: &[Program]) {
                 .absolute(figures.missed);
         }
     }
+}
+
+/// Exports what the programs cost while the kernel's statistics were on.
+pub(crate) fn note_sampled(sampler: &Sampler) {
+    for program in sampler.sampled() {
+        counter!("pitot_agent_ebpf_sampled_runs_total", "program" => program.name).absolute(program.runs);
+        gauge!("pitot_agent_ebpf_sampled_seconds_total", "program" => program.name)
+            .set(program.nanos as f64 / 1e9);
+    }
+    gauge!("pitot_agent_ebpf_sampled_window_seconds_total").set(sampler.window().as_secs_f64());
 }

@@ -92,7 +92,7 @@ impl Context<'_> {
         for def in self.maps() {
             let path = self.pin_of(places, def).ok_or("no folder of a map")?;
             let map = MapData::from_pin(&path)?;
-            running.note_map(def.name, &map)?;
+            running.note_map(self.def, def.name, &map)?;
             running.maps.push((def.name, map));
         }
         running.since = self.since(places);
@@ -117,7 +117,8 @@ impl Context<'_> {
             // its own figures are missing then.
             if let Ok(fd) = info.fd() {
                 let fd = fd.as_fd().try_clone_to_owned()?;
-                running.programs.push(Program { name: variant.program, is_map: false, fd });
+                let (name, object) = (variant.program, self.def.object);
+                running.programs.push(Program { name, object, is_map: false, fd });
             }
             if variant.kind == ProgramKind::Iter {
                 running.iterators.push((hook.name, iter::hold(&link)?));
@@ -226,7 +227,7 @@ impl Context<'_> {
             let (Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data)) = map else {
                 return Err(Unsupported(format!("map {} is of another type", def.name)));
             };
-            running.note_map(def.name, &data).map_err(|e| Unsupported(e.to_string()))?;
+            running.note_map(self.def, def.name, &data).map_err(|e| Unsupported(e.to_string()))?;
             running.maps.push((def.name, data));
         }
         Ok(running)
@@ -321,7 +322,7 @@ impl Context<'_> {
             }
         };
         let fd = fd.map_err(|e| e.to_string())?;
-        Ok((link, Program { name: variant.program, is_map: false, fd }))
+        Ok((link, Program { name: variant.program, object: self.def.object, is_map: false, fd }))
     }
 
     /// Forgets what was under way when other programs wrote the inherited maps. Whole maps of that kind are new.
@@ -374,9 +375,9 @@ impl Running {
         self.hooks.push(Served { hook: hook.name, kind, loses, refused: refused.to_owned() });
     }
 
-    fn note_map(&mut self, name: &'static str, map: &MapData) -> io::Result<()> {
+    fn note_map(&mut self, of: &BpfDef, name: &'static str, map: &MapData) -> io::Result<()> {
         let fd = map.fd().as_fd().try_clone_to_owned()?;
-        self.programs.push(Program { name, is_map: true, fd });
+        self.programs.push(Program { name, object: of.object, is_map: true, fd });
         Ok(())
     }
 }

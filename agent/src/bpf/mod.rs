@@ -16,6 +16,7 @@ pub mod pin;
 mod placement;
 mod private;
 mod program;
+mod sample;
 
 use std::{
     os::fd::OwnedFd,
@@ -26,7 +27,6 @@ use std::{
 use aya::maps::MapData;
 use pitot_common::owner::{TABLE_WORDS, cpu};
 
-pub use self::program::Program;
 use self::{
     abi::Names,
     btf::Btf,
@@ -35,6 +35,10 @@ use self::{
     owner::Owners,
     pin::Pins,
     placement::Placement,
+};
+pub use self::{
+    program::{Figures, Program},
+    sample::{Sampled, Sampler},
 };
 use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
 
@@ -222,13 +226,15 @@ impl Loader {
 
     /// Everything that must outlive the loader: the lock on the pins.
     pub fn into_guard(self) -> Guard {
-        Guard { pins: self.placement.into_pins(), programs: self.programs, objects: self.running }
+        let (pins, folders) = self.placement.into_pins();
+        Guard { pins, folders, programs: self.programs, objects: self.running }
     }
 }
 
 /// Keeps the pins this agent's own.
 pub struct Guard {
     pins: Option<Pins>,
+    folders: Vec<String>,
     /// The programs that run, for their cost.
     pub programs: Vec<Program>,
     /// The objects that run, and when their counters began at zero.
@@ -236,9 +242,33 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// What the kernel says about each of the programs and maps.
+    pub fn figures(&self) -> Vec<Figures> {
+        self.programs.iter().map(Program::figures).collect()
+    }
+
     /// Whether programs go on when this agent has ended.
     pub fn outlives(&self) -> bool {
         self.pins.is_some() && !self.programs.is_empty()
+    }
+
+    /// Whether programs are this process's own: those that another agent pinned are not its to detach.
+    pub fn is_owner(&self) -> bool {
+        self.pins.as_ref().is_none_or(Pins::is_owner)
+    }
+
+    /// Lets go of an object, after its input has: nothing keeps it attached or in memory after that. It
+    /// takes no capability: pins belong to the user who made them.
+    pub fn release(&mut self, object: &str) -> Result<(), String> {
+        self.programs.retain(|program| program.object != object);
+        let is_of = |folder: &String| folder.rsplit_once('-').is_some_and(|(name, _)| name == object);
+        self.folders.retain(|folder| !is_of(folder));
+        match &self.pins {
+            Some(pins) if pins.is_owner() => {
+                pins.retain(&self.folders).map(drop).map_err(|error| error.to_string())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -39,7 +39,10 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The owners of a table, for all inputs that count by it.
 #[derive(Clone)]
-pub struct Owners(Arc<Mutex<Registry>>);
+pub struct Owners {
+    registry: Arc<Mutex<Registry>>,
+    lost_track: Arc<AtomicBool>,
+}
 
 /// One owner, as an input meets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +121,7 @@ impl Owners {
     /// The owners of a table, and of those who run on each CPU.
     pub(super) fn new(table: WritableView, cpus: View, sysfs: &Path, keeper: bool) -> Self {
         let slots = std::iter::repeat_with(|| None).take(SLOTS as usize).collect();
-        Self(Arc::new(Mutex::new(Registry {
+        let registry = Registry {
             table,
             cpus,
             names: Names::find(sysfs),
@@ -127,7 +130,18 @@ impl Owners {
             banks: Vec::new(),
             looked: None,
             next: 0,
-        })))
+        };
+        Self { registry: Arc::new(Mutex::new(registry)), lost_track: Arc::default() }
+    }
+
+    /// Notes that nobody follows any more who runs on which CPU.
+    pub fn lose_track(&self) {
+        self.lost_track.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is known who runs on which CPU, so that programs can charge whoever that is.
+    pub fn keeps_track(&self) -> bool {
+        !self.lost_track.load(Ordering::Relaxed)
     }
 
     /// Has a map emptied with the slots.
@@ -152,7 +166,7 @@ impl Owners {
     }
 
     fn registry(&self) -> Option<MutexGuard<'_, Registry>> {
-        match self.0.try_lock() {
+        match self.registry.try_lock() {
             Ok(registry) => Some(registry),
             // A panic in a visit is the input's.
             Err(std::sync::TryLockError::Poisoned(registry)) => Some(registry.into_inner()),

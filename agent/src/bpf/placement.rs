@@ -113,8 +113,9 @@ impl Placement {
         }
     }
 
-    pub(super) fn into_pins(self) -> Option<Pins> {
-        self.pins.and_then(Result::ok)
+    /// The pins, and the folders in use.
+    pub(super) fn into_pins(self) -> (Option<Pins>, Vec<String>) {
+        (self.pins.and_then(Result::ok), self.in_use)
     }
 }
 

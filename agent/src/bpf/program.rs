@@ -10,6 +10,8 @@ use std::{
 pub struct Program {
     /// Its name.
     pub name: &'static str,
+    /// Its object, which has the name of the input that it counts for.
+    pub object: &'static str,
     /// Whether this is a map.
     pub is_map: bool,
     pub(super) fd: OwnedFd,

@@ -84,7 +84,9 @@ fn top_level(loaded: &mut Loaded, name: &Name<'_>, value: &Value<'_>, report: &m
     if let Some(key) = top.clone().find(|key| key.name == text) {
         key.slot.read(&mut loaded.config, key.name, value, report);
         loaded.given.push(key.name);
-    } else if let Some(table) = TABLES.iter().find(|table| table.name == text && !text.is_empty()) {
+    } else if let Some(table) = TABLES.iter().find(|table| table.name == text && !text.is_empty())
+        && (value.get_ref().is_table() || elsewhere(text, &loaded.config).is_none())
+    {
         if let Some(content) = as_table(text, value, report) {
             read_table(&mut loaded.config, table, content, report);
         }

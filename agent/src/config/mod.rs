@@ -28,8 +28,30 @@ pub struct Config {
     pub ebpf: bool,
     /// Where maps and links are pinned, so that a restart adopts them.
     pub pin: PathBuf,
+    /// What the agent may cost.
+    pub budget: Budget,
     /// Every input, enabled or not, in the order of [`crate::input::INPUTS`].
     pub inputs: Vec<InputConfig>,
+}
+
+/// What the agent may cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// CPU time of its own threads, in per cent of one CPU, and of its kernel programs while they are timed;
+    /// 0 is no limit.
+    pub cpu_percent: f64,
+    /// Resident memory and kernel maps, in MiB; 0 is no limit.
+    pub memory_mib: f64,
+    /// Over how long use is measured.
+    pub window: Duration,
+    /// Whether the kernel times its programs all the time.
+    pub kernel_programs: bool,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { cpu_percent: 5.0, memory_mib: 256.0, window: Duration::from_secs(10), kernel_programs: false }
+    }
 }
 
 /// How one input is run.
@@ -67,6 +89,7 @@ impl Default for Config {
             scrape_budget: Duration::from_millis(500),
             ebpf: true,
             pin: "/sys/fs/bpf/pitot".into(),
+            budget: Budget::default(),
             inputs: crate::input::INPUTS.iter().map(|def| InputConfig::new(def)).collect(),
         }
     }

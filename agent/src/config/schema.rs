@@ -51,6 +51,8 @@ pub enum Slot<T: 'static> {
     Tags(fn(&mut T) -> &mut Vec<(String, String)>),
     /// A number above zero.
     Count(fn(&mut T) -> &mut u32),
+    /// A number that may have a fraction; 0 is no limit.
+    Limit(fn(&mut T) -> &mut f64),
 }
 
 impl<T> Slot<T> {
@@ -65,6 +67,7 @@ impl<T> Slot<T> {
             Self::Globs(_) => "array of globs",
             Self::Tags(_) => "table of strings",
             Self::Count(_) => "integer",
+            Self::Limit(_) => "number",
         }
     }
 
@@ -80,6 +83,7 @@ impl<T> Slot<T> {
             Self::Globs(field) => array(field(of).iter()),
             Self::Tags(field) => table(field(of)),
             Self::Count(field) => field(of).to_string(),
+            Self::Limit(field) => field(of).to_string(),
         })
     }
 }
@@ -151,6 +155,40 @@ pub static TABLES: &[Table] = &[
                 name: "pin",
                 slot: Slot::Path(|config| &mut config.pin),
                 help: "Directory of a BPF file system that keeps maps and links across restarts of the agent.",
+                unset: None,
+            },
+        ],
+    },
+    Table {
+        name: "budget",
+        about: "What the agent may cost. Over it, the dearest input is collected at one in 2, 4 and 8 occasions, then \
+                shed; it comes back step by step when there has been room for two minutes.",
+        keys: &[
+            Key {
+                name: "cpu_percent",
+                slot: Slot::Limit(|config| &mut config.budget.cpu_percent),
+                help: "CPU time of the agent, and of its kernel programs while they are timed, in per cent of one CPU; \
+                       0 is no limit.",
+                unset: None,
+            },
+            Key {
+                name: "memory_mib",
+                slot: Slot::Limit(|config| &mut config.budget.memory_mib),
+                help: "Resident memory and kernel maps in MiB, over which optional inputs are given up until the next \
+                       start; 0 is no limit.",
+                unset: None,
+            },
+            Key {
+                name: "window",
+                slot: Slot::Duration(|config| &mut config.budget.window),
+                help: "Over how long use is measured; two windows over the budget bring a step.",
+                unset: None,
+            },
+            Key {
+                name: "kernel_programs",
+                slot: Slot::Bool(|config| &mut config.budget.kernel_programs),
+                help: "Let the kernel time all its BPF programs all the time, at the price of two clock readings per \
+                       run, so that those of the agent are held to the budget too.",
                 unset: None,
             },
         ],

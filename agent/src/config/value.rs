@@ -14,6 +14,8 @@ pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 pub(super) const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 /// Longer times are mistakes, and would overflow clocks.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// A higher limit is a mistake.
+const MOST: f64 = 1_000_000.0;
 
 impl<T> Slot<T> {
     /// Sets the field, or reports why it cannot be set.
@@ -30,6 +32,7 @@ impl<T> Slot<T> {
             Self::Globs(field) => assign(field(target), cx.strings(value, "an array of globs")),
             Self::Tags(field) => assign(field(target), cx.tags(value)),
             Self::Count(field) => assign(field(target), cx.whole(value, 1..=u32::MAX)),
+            Self::Limit(field) => assign(field(target), cx.limit(value)),
         }
     }
 }
@@ -133,6 +136,18 @@ impl Reading<'_> {
         match u32::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) if bounds.contains(&number) => Some(number),
             _ => self.refuse(value, format!("must lie between {} and {}", bounds.start(), bounds.end())),
+        }
+    }
+
+    fn limit(&mut self, value: &Value<'_>) -> Option<f64> {
+        let number = match value.get_ref() {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => return self.wrong_type(value, "a number"),
+        };
+        match number {
+            Some(number @ 0.0..=MOST) => Some(number),
+            _ => self.refuse(value, format!("must lie between 0, which is no limit, and {MOST}")),
         }
     }
 

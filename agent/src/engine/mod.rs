@@ -6,6 +6,7 @@
 //! next. So a source that hangs in the kernel costs its own series, one thread, and one deadline once.
 
 mod cell;
+mod clock;
 mod scheduler;
 mod worker;
 
@@ -141,6 +142,27 @@ impl Engine {
     /// What each pipeline is doing.
     pub fn reports(&self) -> Vec<Report> {
         self.shared.cells.iter().map(Cell::view).collect()
+    }
+
+    /// The names of the pipelines, in their order.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.shared.cells.iter().map(|cell| cell.key.as_str())
+    }
+
+    /// What the collections of each pipeline took of the CPU, in the same order.
+    pub fn cpu(&self) -> impl Iterator<Item = Duration> {
+        self.shared.cells.iter().map(Cell::cpu)
+    }
+
+    /// Collects a pipeline at one in so many occasions (scrapes or ticks of its schedule) from now on; 0 sheds
+    /// it. Between those, a page has what it delivered last, as between the ticks of a schedule.
+    pub fn restrict(&self, pipeline: usize, every: u32) {
+        self.shared.cells[pipeline].restrict(every);
+    }
+
+    /// Gives the input of a pipeline up, with all that it holds. False while a collection is in it.
+    pub fn close(&self, pipeline: usize, reason: &str) -> bool {
+        self.shared.cells[pipeline].close(reason)
     }
 
     /// Whether collections come to an end.

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Cell, Desk, Shared, Waiter};
+use super::{Cell, Desk, Shared, Waiter, clock::CpuClock};
 use crate::{
     accumulator::Frame,
     input::CollectContext,
@@ -59,10 +59,11 @@ impl Worker {
 
     fn run(mut self) {
         while self.wait() {
-            if !self.collect() {
+            let mut clock = CpuClock::new();
+            if !self.collect(&mut clock) {
                 return;
             }
-            self.deliver();
+            self.deliver(&mut clock);
         }
     }
 
@@ -92,7 +93,7 @@ impl Worker {
     }
 
     /// Collects what is on the list; false when this worker has been given up meanwhile.
-    fn collect(&mut self) -> bool {
+    fn collect(&mut self, clock: &mut CpuClock) -> bool {
         loop {
             let mut desk = self.shared.desk();
             if desk.generation != self.generation {
@@ -108,7 +109,7 @@ impl Worker {
             desk.round.current = Some((index, cx.started));
             desk.round.cancelled = Some(Arc::clone(&self.cancelled));
             drop(desk);
-            cell.collect(&cx, || {
+            cell.collect(&cx, clock, || {
                 let mut desk = self.shared.desk();
                 // In one step, so that nobody gives this worker up for a pipeline that it has just left.
                 let abandoned = desk.generation != self.generation;
@@ -121,7 +122,7 @@ impl Worker {
     }
 
     /// Encodes for everyone who waits by now, and ends the round.
-    fn deliver(&mut self) {
+    fn deliver(&mut self, clock: &mut CpuClock) {
         {
             let mut desk = self.shared.desk();
             // Who comes during a round that leaves inputs out would be shown what they left earlier.
@@ -146,6 +147,7 @@ impl Worker {
             // A scraper that has gone does not wait.
             let _gone = waiter.reply.send(Ok(page));
         }
+        self.meters.encoded(clock.lap());
     }
 }
 
@@ -158,11 +160,13 @@ fn lay_out(desk: &mut MutexGuard<'_, Desk>, cells: &[Cell]) {
     // Taken from the end, so written backwards: the order of the exposition is the order of collection,
     // and what describes the agent itself comes last.
     for (index, cell) in cells.iter().enumerate().rev() {
-        if cell.schedule.is_none() && !desk.waiters.is_empty() && wanted(&cell.key) {
+        let is_asked_for = cell.schedule.is_none() && !desk.waiters.is_empty() && wanted(&cell.key);
+        if is_asked_for && cell.takes_part() {
             desk.round.list.push((index, None));
         }
     }
-    desk.round.list.extend(desk.due.drain(..).map(|(index, tick)| (index, Some(tick))));
+    let due = desk.due.drain(..).filter(|(index, _)| cells[*index].takes_part());
+    desk.round.list.extend(due.map(|(index, tick)| (index, Some(tick))));
     desk.round.running = true;
     (desk.round.all, desk.round.waiters, desk.round.ticked) = (all, desk.waiters.len(), desk.ticked.len());
     desk.round.started = Some(Instant::now());
@@ -211,6 +215,7 @@ impl Press {
         meters: &EngineMeters,
     ) -> bytes::Bytes {
         let chosen = cells.iter().filter(|cell| names.is_empty() || names.contains(&cell.key));
+        let chosen = chosen.filter(|cell| cell.is_shown());
         let pipelines: Vec<MutexGuard<'_, Box<dyn Pipeline>>> = chosen.filter_map(Cell::pipeline).collect();
         let frames: Vec<&Frame> = pipelines.iter().map(|pipeline| pipeline.frame()).collect();
         if names.is_empty() {

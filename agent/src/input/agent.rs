@@ -5,13 +5,13 @@
 //! the pipelines, most of the series, are read where the engine keeps them.
 
 use metrics::gauge;
-use nix::sys::resource::{UsageWho, getrusage};
 
 use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
     catalogue::{Label, Metric, Since, Source, Unit},
-    source::{File, parse},
+    process::{self, Resident},
+    source::parse,
     telemetry::{self, Figures},
 };
 
@@ -34,6 +34,9 @@ pub static DEF: InputDef = InputDef {
         &INPUT_PANICS,
         &INPUT_SKIPPED,
         &INPUT_DROPPED,
+        &INPUT_CPU,
+        &INPUT_SLOWDOWN,
+        &INPUT_SHED,
         &SCRAPES,
         &COLLECTIONS,
         &COLLECTION_SECONDS,
@@ -42,10 +45,19 @@ pub static DEF: InputDef = InputDef {
         &HTTP_REFUSED,
         &HTTP_ACCEPT_ERRORS,
         &CPU_SECONDS,
+        &ENCODE_CPU,
         &RESIDENT,
         &COUNTING_SINCE,
         &MAP_BYTES,
         &MISSED_RUNS,
+        &SAMPLED_RUNS,
+        &SAMPLED_SECONDS,
+        &SAMPLED_WINDOW,
+        &BUDGET_CPU_LIMIT,
+        &BUDGET_CPU_USED,
+        &BUDGET_MEMORY_LIMIT,
+        &BUDGET_MEMORY_USED,
+        &BUDGET_STEPS,
         &UNKNOWN,
     ],
     options: &[],
@@ -96,6 +108,19 @@ static INPUT_DROPPED: Metric = Metric::counter(
     &[Label::bounded("input", 64), Label::fixed("reason", &["series_limit", "duplicate"])],
 )
 .since(Since::Start);
+static INPUT_CPU: Metric = Metric::counter(
+    "agent_input_cpu_seconds_total",
+    "CPU time of an input's collections; too short to be told apart by user and system.",
+    INPUT,
+)
+.unit(Unit::Seconds)
+.since(Since::Start);
+static INPUT_SLOWDOWN: Metric = Metric::gauge(
+    "agent_input_slowdown_ratio",
+    "An input is collected at one in so many occasions, 1 unless the budget slows it.",
+    INPUT,
+);
+static INPUT_SHED: Metric = Metric::gauge("agent_input_shed", "Whether the budget has shed an input.", INPUT);
 static SCRAPES: Metric =
     Metric::counter("agent_scrapes_total", "Pages handed to scrapers.", &[]).since(Since::Start);
 static COLLECTIONS: Metric = Metric::counter(
@@ -133,6 +158,10 @@ static CPU_SECONDS: Metric = Metric::counter(
 )
 .unit(Unit::Seconds)
 .since(Since::Start);
+static ENCODE_CPU: Metric =
+    Metric::counter("agent_encode_cpu_seconds_total", "CPU time of encoding and compressing pages.", &[])
+        .unit(Unit::Seconds)
+        .since(Since::Start);
 static RESIDENT: Metric =
     Metric::gauge("agent_resident_memory_bytes", "Resident memory of the agent.", &[]).unit(Unit::Bytes);
 static COUNTING_SINCE: Metric = Metric::gauge(
@@ -153,6 +182,50 @@ static MISSED_RUNS: Metric = Metric::counter(
     &[Label::bounded("program", 32)],
 )
 .since(Since::Attach);
+static SAMPLED_RUNS: Metric = Metric::counter(
+    "agent_ebpf_sampled_runs_total",
+    "Runs of a kernel program while the kernel's BPF statistics were on.",
+    &[Label::bounded("program", 32)],
+)
+.since(Since::Start);
+static SAMPLED_SECONDS: Metric = Metric::counter(
+    "agent_ebpf_sampled_seconds_total",
+    "CPU time of a kernel program while the kernel's BPF statistics were on.",
+    &[Label::bounded("program", 32)],
+)
+.unit(Unit::Seconds)
+.since(Since::Start);
+static SAMPLED_WINDOW: Metric = Metric::counter(
+    "agent_ebpf_sampled_window_seconds_total",
+    "How long the kernel's BPF statistics were on: what the sampled figures are to be divided by.",
+    &[],
+)
+.unit(Unit::Seconds)
+.since(Since::Start);
+static BUDGET_CPU_LIMIT: Metric =
+    Metric::gauge("agent_budget_cpu_limit_ratio", "What the agent may take of one CPU.", &[])
+        .unit(Unit::Ratio);
+static BUDGET_CPU_USED: Metric = Metric::gauge(
+    "agent_budget_cpu_used_ratio",
+    "What the agent took of one CPU in the last window, with its kernel programs while they are timed.",
+    &[],
+)
+.unit(Unit::Ratio);
+static BUDGET_MEMORY_LIMIT: Metric =
+    Metric::gauge("agent_budget_memory_limit_bytes", "Memory that the agent may hold.", &[])
+        .unit(Unit::Bytes);
+static BUDGET_MEMORY_USED: Metric = Metric::gauge(
+    "agent_budget_memory_used_bytes",
+    "Resident memory and kernel maps; pages of maps that were read are in both.",
+    &[],
+)
+.unit(Unit::Bytes);
+static BUDGET_STEPS: Metric = Metric::counter(
+    "agent_budget_steps_total",
+    "Times that the budget slowed an input, shed it, closed it for good, or gave something back.",
+    &[Label::fixed("to", &["slower", "shed", "closed", "back"])],
+)
+.since(Since::Start);
 static UNKNOWN: Metric = Metric::gauge(
     "agent_unknown_samples",
     "Figures of the agent that have no definition and were left out.",
@@ -161,30 +234,24 @@ static UNKNOWN: Metric = Metric::gauge(
 
 /// The input that reads the facade's recorder.
 struct Agent {
-    statm: File,
-    page: f64,
+    resident: Resident,
     text: Vec<u8>,
 }
 
 impl Agent {
     fn new() -> Self {
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
-        // Its own process, whatever tree the host's figures come from.
-        Self { statm: File::new("/proc/self/statm"), page: page as f64, text: Vec::new() }
+        Self { resident: Resident::new(), text: Vec::new() }
     }
 
     /// CPU time and memory of the process.
     fn note_process(&mut self) {
-        if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
-            for (mode, time) in [("user", usage.user_time()), ("system", usage.system_time())] {
-                let seconds = time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-                gauge!("pitot_agent_cpu_seconds_total", "mode" => mode).set(seconds);
-            }
+        for (mode, seconds) in
+            ["user", "system"].into_iter().zip(process::cpu_seconds().into_iter().flatten())
+        {
+            gauge!("pitot_agent_cpu_seconds_total", "mode" => mode).set(seconds);
         }
-        let resident =
-            self.statm.read().ok().and_then(|c| parse::fields(c.bytes()).nth(1).and_then(parse::number));
-        if let Some(pages) = resident {
-            gauge!("pitot_agent_resident_memory_bytes").set(pages as f64 * self.page);
+        if let Some(bytes) = self.resident.bytes() {
+            gauge!("pitot_agent_resident_memory_bytes").set(bytes);
         }
     }
 }
@@ -234,6 +301,9 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
     ] {
         acc.put(metric, &[input], count);
     }
+    acc.put(&INPUT_CPU, &[input], figures.cpu.as_secs_f64());
+    acc.put(&INPUT_SLOWDOWN, &[input], f64::from(figures.every.max(1)));
+    acc.put(&INPUT_SHED, &[input], figures.every == 0);
     acc.put(&INPUT_DROPPED, &[input, b"series_limit"], losses.over_limit);
     acc.put(&INPUT_DROPPED, &[input, b"duplicate"], losses.duplicates);
 }

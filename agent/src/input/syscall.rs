@@ -209,7 +209,7 @@ impl Input for Syscall {
                 acc.put(&CALLS_TOTAL, &[name], count);
             }
         }
-        if let Some(owners) = &self.owners {
+        if let Some(owners) = self.owners.as_ref().filter(|owners| owners.keeps_track()) {
             owners.sums(cx.started, &self.banks, PLACE, |cgroup, [calls]| {
                 acc.put(&CGROUP_CALLS_TOTAL, &[cgroup], *calls);
             });

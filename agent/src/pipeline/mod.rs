@@ -40,6 +40,8 @@ pub trait Pipeline: Send {
     fn frame(&self) -> &Frame;
     /// Publishes nothing until the next collection.
     fn withdraw(&mut self);
+    /// Gives its input up, for a reason: it is off from now on.
+    fn close(&mut self, reason: &str);
     /// What it is doing.
     fn state(&self) -> &State;
     /// Whatever helps to understand it.
@@ -205,6 +207,11 @@ impl Pipeline for InputPipeline {
 
     fn withdraw(&mut self) {
         self.store.withdraw();
+    }
+
+    fn close(&mut self, reason: &str) {
+        let state = State::Off { reason: reason.to_owned() };
+        *self = Self { state, ..Self::empty(&self.config) };
     }
 
     fn state(&self) -> &State {

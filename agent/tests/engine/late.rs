@@ -122,6 +122,9 @@ impl Pipeline for Afterwards {
     fn withdraw(&mut self) {
         self.0.withdraw();
     }
+    fn close(&mut self, reason: &str) {
+        self.0.close(reason);
+    }
     fn state(&self) -> &State {
         self.0.state()
     }

@@ -4,4 +4,5 @@
 
 mod bench;
 mod blocking;
+mod budget;
 mod late;

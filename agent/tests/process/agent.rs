@@ -160,10 +160,15 @@ impl Agent {
             .collect()
     }
 
+    /// What it says about itself.
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_str(&self.get("/status")).unwrap()
+    }
+
     /// What an input is doing: state, variant, reason. That many kernels let nobody attach to their functions
     /// is no concern of these tests.
     pub(crate) fn state(&self, input: &str) -> [String; 3] {
-        let status: Value = serde_json::from_str(&self.get("/status")).unwrap();
+        let status = self.status();
         let inputs = status["inputs"].as_array().unwrap();
         let report = inputs.iter().find(|report| report["input"] == input).unwrap();
         let said = ["state", "variant", "reason"].map(|key| report[key].as_str().unwrap_or("").to_owned());

@@ -7,6 +7,7 @@
 )]
 
 mod agent;
+mod budget;
 mod degraded;
 #[path = "../../../tests/tests/kernel/host.rs"]
 mod host;

@@ -67,10 +67,20 @@ pub(crate) fn assert_whole(root: &Path) {
         assert_eq!(programs.len(), hooks, "{}", folder.display());
         assert_eq!(linked, programs, "{}", folder.display());
         for program in programs {
-            let links = aya::programs::loaded_links().filter_map(Result::ok);
-            assert_eq!(links.filter(|link| link.program_id() == program).count(), 1, "program {program}");
+            assert_eq!(links_of(program), 1, "program {program}");
         }
     }
+}
+
+/// The kernel's numbers of the programs of an object.
+pub(crate) fn programs(folder: &Path) -> Vec<u32> {
+    pinned(folder, "prog-").iter().map(|path| ProgramInfo::from_pin(path).unwrap().id()).collect()
+}
+
+/// How many links a program has in the whole kernel.
+pub(crate) fn links_of(program: u32) -> usize {
+    let links = aya::programs::loaded_links().filter_map(Result::ok);
+    links.filter(|link| link.program_id() == program).count()
 }
 
 /// The program of a pinned link.

@@ -93,6 +93,8 @@ impl Reading {
             now - then
         });
         growths.sum()
+    }
+
     /// Whether there is any series of that name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.samples().iter().any(|sample| sample.name == name)

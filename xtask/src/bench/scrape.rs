@@ -10,7 +10,7 @@ use super::{
     interrupted,
     median::{median, times},
     process::{Cpu, mebibytes, open_files},
-    server::{Agent, Server},
+    server::{Agent, Pins, Server},
     table::Table,
 };
 
@@ -104,12 +104,8 @@ impl Reader {
 }
 
 pub(super) fn measure(plan: &Plan) -> Result<Table> {
-    let host = Server::start(
-        &plan.pitot,
-        &["--no-ebpf".to_owned(), format!("--input={}", INPUTS.join(","))],
-        "--listen=",
-    );
-    let mut host = host?;
+    let nothing_pinned = Pins::new(&plan.pitot, "")?;
+    let mut host = nothing_pinned.serve(&["--no-ebpf", &format!("--input={}", INPUTS.join(","))])?;
     host.first_page()?;
     let full = if plan.root { Some(Agent::by_default(&plan.pitot)?) } else { None };
     let other = node_exporter()?;

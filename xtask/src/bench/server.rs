@@ -95,6 +95,8 @@ impl Agent {
         let pins = Pins::new(pitot, input_tables)?;
         let mut agent = Self { server: pins.serve(arguments)?, pins };
         agent.server.first_page()?;
+        // The kernel times all programs for the first second, which is not what is to be measured.
+        std::thread::sleep(Duration::from_millis(1_500));
         let folders = agent.pins.objects()?;
         for object in objects {
             let attached = folders.iter().any(|folder| is_of(folder, object));
@@ -138,7 +140,9 @@ impl Pins {
     pub(super) fn new(pitot: &Path, input_tables: &str) -> Result<Self> {
         let folder = PathBuf::from(format!("/sys/fs/bpf/pitot-bench-{}", std::process::id()));
         let config = tempfile::Builder::new().prefix("pitot-bench-").suffix(".toml").tempfile()?;
-        fs::write(&config, format!("[ebpf]\npin = \"{}\"\n{input_tables}", folder.display()))?;
+        // Scraped without pause it would hold itself to its budget.
+        let unlimited = "[budget]\ncpu_percent = 0\nmemory_mib = 0\n";
+        fs::write(&config, format!("{unlimited}[ebpf]\npin = \"{}\"\n{input_tables}", folder.display()))?;
         Ok(Self { pitot: pitot.to_owned(), folder, config })
     }
 

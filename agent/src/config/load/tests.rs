@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     catalogue::{Label, Metric, OptionDef, OptionValue, Source},
+    config::Budget,
     input::InputDef,
     input::{OptionSetting, Unsupported},
 };
@@ -54,6 +55,11 @@ fn every_key_reaches_its_field() {
         [ebpf]
         enabled = false
         pin = "/sys/fs/bpf/other"
+        [budget]
+        cpu_percent = 2.5
+        memory_mib = 0
+        window = "30s"
+        kernel_programs = true
         [input.cpu]
         enabled = false
         interval = "10s"
@@ -87,6 +93,10 @@ fn every_key_reaches_its_field() {
     assert_eq!(cpu.deny, ["*_hertz"]);
     assert_eq!(cpu.tags, [("rack".into(), "r1".into()), ("zone".into(), "z".into())]);
     assert_eq!(cpu.max_series, 1_000);
+    let budget =
+        Budget { cpu_percent: 2.5, memory_mib: 0.0, window: Duration::from_secs(30), kernel_programs: true };
+    assert_eq!(config.budget, budget);
+    assert_eq!((budget.limits().cpu, budget.limits().memory), (Some(0.025), None));
     assert_eq!(
         cpu.options,
         [
@@ -165,7 +175,7 @@ fn names_in_the_wrong_place() {
     bad(
         "colour = 1",
         &[
-            "1:1: unknown key `colour`: known are `listen`, `rootfs`, `procfs`, `sysfs`, `scrape`, `ebpf`, `input`",
+            "1:1: unknown key `colour`: known are `listen`, `rootfs`, `procfs`, `sysfs`, `scrape`, `ebpf`, `budget`, `input`",
         ],
     );
     bad("[ebpf]\npinned = \"\"\n", &["2:1: unknown key `pinned` in `[ebpf]`: known are `enabled`, `pin`"]);
@@ -178,6 +188,22 @@ fn names_in_the_wrong_place() {
         ],
     );
     bad("[input.cpu]\ngest = true", &["2:1: unknown key `gest` in `[input.cpu]`: did you mean `guest`?"]);
+}
+
+#[test]
+fn limits_are_numbers_in_reason() {
+    bad(
+        "[budget]\ncpu_percent = -1\nmemory_mib = inf",
+        &[
+            "2:15: `cpu_percent` must lie between 0, which is no limit, and 1000000",
+            "3:14: `memory_mib` must lie between 0, which is no limit, and 1000000",
+        ],
+    );
+    bad(
+        "[budget]\ncpu_percent = nan",
+        &["2:15: `cpu_percent` must lie between 0, which is no limit, and 1000000"],
+    );
+    bad("[budget]\ncpu_percent = \"2\"", &["2:15: `cpu_percent` must be a number, not a string"]);
 }
 
 #[test]

@@ -205,6 +205,12 @@ impl ByOwner {
     }
 }
 
+impl Drop for ByOwner {
+    fn drop(&mut self) {
+        self.owners.lose_track();
+    }
+}
+
 impl Others {
     fn clear(&mut self) {
         (self.any, self.ran, self.switches) = (false, 0, [0; 2]);
