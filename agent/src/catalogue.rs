@@ -65,6 +65,8 @@ pub enum ProgramKind {
     TpBtf,
     /// Raw tracepoint: arguments are plain numbers.
     RawTp,
+    /// Iterator: runs when it is read, once for each object of a kind. The hook's name is the kind.
+    Iter,
 }
 
 impl ProgramKind {
@@ -73,6 +75,7 @@ impl ProgramKind {
         match self {
             Self::TpBtf => "tp_btf",
             Self::RawTp => "raw_tp",
+            Self::Iter => "iter",
         }
     }
 
@@ -81,6 +84,7 @@ impl ProgramKind {
         match self {
             Self::TpBtf => KernelVersion(5, 5),
             Self::RawTp => KernelVersion(4, 17),
+            Self::Iter => KernelVersion(5, 8),
         }
     }
 }

@@ -5,6 +5,7 @@
 #![expect(internal_features, reason = "the bpf target has no AtomicU64::fetch_add")]
 
 pub mod bank;
+pub mod iter;
 pub mod kernel;
 
 /// Never reached: the verifier rejects a program that could panic, because this loops.

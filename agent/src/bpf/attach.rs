@@ -1,17 +1,22 @@
 //! Bringing one object to run: load, attach by the first variant that works, pin, or adopt.
 
-use std::{error::Error, io, os::fd::AsFd, path::Path};
+use std::{
+    error::Error,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use aya::{
     Btf as KernelTypes, Ebpf, EbpfLoader, Endianness,
     maps::{Map, MapData},
     programs::{
-        BtfTracePoint, ProgramInfo, RawTracePoint,
-        links::{FdLink, PinnedLink},
+        BtfTracePoint, Iter, ProgramInfo, RawTracePoint,
+        links::{FdLink, LinkError, PinnedLink},
     },
 };
 
-use super::{Program, Settings, btf::Btf, entries, pin::Pins};
+use super::{Program, Settings, btf::Btf, entries, iter, pin::Pins};
 use crate::catalogue::{BpfDef, Hook, ProgramKind, Unsupported, Variant};
 
 pub(super) struct Context<'a> {
@@ -25,11 +30,14 @@ pub(super) struct Context<'a> {
 }
 
 /// What runs.
+#[derive(Default)]
 pub(super) struct Running {
     pub(super) maps: Vec<(&'static str, MapData)>,
     pub(super) programs: Vec<Program>,
     pub(super) links: Vec<FdLink>,
     pub(super) hooks: Vec<Served>,
+    /// The pinned links of iterators, by what they iterate over.
+    pub(super) iterators: Vec<(&'static str, OwnedFd)>,
 }
 
 /// A hook and the variant that serves it.
@@ -49,15 +57,15 @@ impl Context<'_> {
 
     /// Takes over an object that an earlier agent pinned.
     pub(super) fn adopt(&self, folder: &Path) -> Result<Running, Box<dyn Error>> {
-        let mut running =
-            Running { maps: Vec::new(), programs: Vec::new(), links: Vec::new(), hooks: Vec::new() };
+        let mut running = Running::default();
         for def in self.def.maps {
             let map = MapData::from_pin(folder.join(format!("map-{}", def.name)))?;
             running.note_map(def.name, &map)?;
             running.maps.push((def.name, map));
         }
         for hook in self.hooks() {
-            running.links.push(PinnedLink::from_pin(folder.join(format!("link-{}", hook.name)))?.into());
+            let link = folder.join(format!("link-{}", hook.name));
+            running.links.push(PinnedLink::from_pin(&link)?.into());
             let pinned = hook.variants.iter().find_map(|variant| {
                 ProgramInfo::from_pin(folder.join(format!("prog-{}", variant.program)))
                     .ok()
@@ -69,6 +77,9 @@ impl Context<'_> {
             if let Ok(fd) = info.fd() {
                 let fd = fd.as_fd().try_clone_to_owned()?;
                 running.programs.push(Program { name: variant.program, is_map: false, fd });
+            }
+            if variant.kind == ProgramKind::Iter {
+                running.iterators.push((hook.name, iter::hold(&link)?));
             }
             running.serve(hook, variant, "chosen by the agent that attached it");
         }
@@ -83,10 +94,13 @@ impl Context<'_> {
         for (map, data) in &running.maps {
             data.pin(folder.join(format!("map-{map}"))).map_err(|e| said(&e))?;
         }
-        let hooks: Vec<_> = running.hooks.iter().map(|served| served.hook).collect();
         let links = std::mem::take(&mut running.links);
-        for (hook, link) in hooks.iter().zip(links) {
-            running.links.push(link.pin(folder.join(format!("link-{hook}"))).map_err(|e| said(&e))?.into());
+        for (served, link) in running.hooks.iter().zip(links) {
+            let path = folder.join(format!("link-{}", served.hook));
+            running.links.push(link.pin(&path).map_err(|e| said(&e))?.into());
+            if served.kind == ProgramKind::Iter {
+                running.iterators.push((served.hook, iter::hold(&path).map_err(|e| said(&e))?));
+            }
         }
         pins.finish(name).map_err(|e| said(&e))?;
         Ok(running)
@@ -106,14 +120,21 @@ impl Context<'_> {
         let mut object = loader.load(self.bytes).map_err(|e| Unsupported(reason(&e)))?;
         let types = self.kernel_types();
 
-        let mut running =
-            Running { maps: Vec::new(), programs: Vec::new(), links: Vec::new(), hooks: Vec::new() };
+        let mut running = Running::default();
         for hook in self.hooks() {
             let mut refused = Vec::new();
             let mut served = false;
             for variant in hook.variants {
                 match self.attach(&mut object, hook, variant, types.as_ref(), folder) {
                     Ok((link, program)) => {
+                        let link = match (variant.kind, folder) {
+                            (ProgramKind::Iter, None) => {
+                                let (link, held) = iter::pin_in_private(link).map_err(Unsupported)?;
+                                running.iterators.push((hook.name, held));
+                                link
+                            }
+                            _ => link,
+                        };
                         running.links.push(link);
                         running.programs.push(program);
                         running.serve(hook, variant, &refused.join("; "));
@@ -129,7 +150,7 @@ impl Context<'_> {
         }
         for def in self.def.maps {
             let map = object.take_map(def.name).ok_or_else(|| Unsupported(format!("no map {}", def.name)))?;
-            let (Map::Array(data) | Map::HashMap(data)) = map else {
+            let (Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data)) = map else {
                 return Err(Unsupported(format!("map {} is of another type", def.name)));
             };
             running.note_map(def.name, &data).map_err(|e| Unsupported(e.to_string()))?;
@@ -172,6 +193,19 @@ impl Context<'_> {
                 let link: FdLink = program.take_link(id).map_err(|e| explain(&e))?.into();
                 (link, program.fd().map_err(|e| explain(&e))?.as_fd().try_clone_to_owned())
             }
+            ProgramKind::Iter => {
+                self.typed.clone()?;
+                let types = types.ok_or("no kernel BTF")?;
+                let program: &mut Iter = program.try_into().map_err(|e| explain(&e))?;
+                program.load(hook.name, types).map_err(|e| explain(&e))?;
+                if let Some(path) = &pin {
+                    program.pin(path).map_err(|e| explain(&e))?;
+                }
+                let id = program.attach().map_err(|e| explain(&e))?;
+                let link = program.take_link(id).map_err(|e| explain(&e))?;
+                let link: FdLink = link.try_into().map_err(|e: LinkError| explain(&e))?;
+                (link, program.fd().map_err(|e| explain(&e))?.as_fd().try_clone_to_owned())
+            }
         };
         let fd = fd.map_err(|e| e.to_string())?;
         Ok((link, Program { name: variant.program, is_map: false, fd }))
@@ -180,7 +214,7 @@ impl Context<'_> {
     /// The part of the kernel's types that attaching needs, in the form that aya wants.
     fn kernel_types(&self) -> Option<KernelTypes> {
         let names: Vec<&str> = self.hooks().map(|hook| hook.name).collect();
-        KernelTypes::parse(&self.btf?.tracepoints_only(&names), Endianness::default()).ok()
+        KernelTypes::parse(&self.btf?.hooks_only(&names), Endianness::default()).ok()
     }
 }
 

@@ -35,6 +35,7 @@ enum Kind {
     Struct,
     Typedef,
     Modifier,
+    Func,
     FuncProto,
     Other,
 }
@@ -106,18 +107,26 @@ impl Btf {
         self.find(Kind::Typedef, &format!("btf_trace_{name}"))
     }
 
-    /// Raw BTF that holds nothing but the signatures of some tracepoints, under their own ids, with filler
-    /// before them. Parsing the kernel's types as a whole takes tens of megabytes; this takes a few.
-    pub(super) fn tracepoints_only(&self, names: &[&str]) -> Vec<u8> {
-        let mut wanted: Vec<(u32, &str)> =
-            names.iter().filter_map(|name| Some((self.tracepoint(name)?, *name))).collect();
+    /// Type id of the function that stands for the iterator over a kind of objects.
+    fn iterator(&self, name: &str) -> Option<u32> {
+        self.find(Kind::Func, &format!("bpf_iter_{name}"))
+    }
+
+    /// Raw BTF that holds nothing but what some hooks are attached to, by their names: signatures of
+    /// tracepoints and functions of iterators, under their own ids, with filler before them. Parsing the
+    /// kernel's types as a whole takes tens of megabytes; this takes a few.
+    pub(super) fn hooks_only(&self, names: &[&str]) -> Vec<u8> {
+        let tracepoint = |name| Some((self.tracepoint(name)?, 8 << 24, format!("btf_trace_{name}\0")));
+        let iterator = |name| Some((self.iterator(name)?, 12 << 24, format!("bpf_iter_{name}\0")));
+        let mut wanted: Vec<(u32, u32, String)> =
+            names.iter().flat_map(|&name| [tracepoint(name), iterator(name)]).flatten().collect();
         wanted.sort_unstable();
         let mut strings = vec![0u8];
         let mut types: Vec<[u32; 3]> = Vec::new();
-        for (id, name) in wanted {
+        for (id, info, name) in wanted {
             types.resize((id as usize).saturating_sub(1), [0, 2 << 24, 0]);
-            types.push([u32::try_from(strings.len()).unwrap_or(0), 8 << 24, 0]);
-            strings.extend(format!("btf_trace_{name}\0").bytes());
+            types.push([u32::try_from(strings.len()).unwrap_or(0), info, 0]);
+            strings.extend(name.bytes());
         }
         let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (types_length, strings_length) = (length(types.len() * TYPE), length(strings.len()));
@@ -183,6 +192,7 @@ impl Btf {
             4 | 5 => Kind::Struct,
             8 => Kind::Typedef,
             9..=11 | 18 => Kind::Modifier,
+            12 => Kind::Func,
             13 => Kind::FuncProto,
             _ => Kind::Other,
         };
@@ -227,9 +237,9 @@ mod tests {
     use super::*;
 
     /// `struct inner { u32 pad; union { u64 deep; }; }; struct outer { u64 first; struct inner in; u32 bits:3; }`
-    /// `typedef void (*btf_trace_x)(void *, u64, u64);`
+    /// `typedef void (*btf_trace_x)(void *, u64, u64); void bpf_iter_y(void *, u64, u64);`
     fn sample() -> Vec<u8> {
-        let strings = b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0";
+        let strings = b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0bpf_iter_y\0";
         let at = |name: &str| {
             let needle = [b"\0", name.as_bytes(), b"\0"].concat();
             u32::try_from(strings.windows(needle.len()).position(|w| w == needle).unwrap() + 1).unwrap()
@@ -243,6 +253,7 @@ mod tests {
         types.extend([0, 13 << 24 | 3, 0, 0, 1, 0, 1, 0, 1]); // 5: signature
         types.extend([0, 2 << 24, 5]); // 6: pointer
         types.extend([at("btf_trace_x"), 8 << 24, 6]); // 7
+        types.extend([at("bpf_iter_y"), 12 << 24, 5]); // 8
         let length = u32::try_from(types.len() * 4).unwrap();
         let header =
             [u32::from(MAGIC) | 1 << 16, 24, 0, length, length, u32::try_from(strings.len()).unwrap()];
@@ -270,9 +281,10 @@ mod tests {
 
     #[test]
     fn an_excerpt_keeps_the_ids() {
-        let excerpt = Btf::parse(sample()).unwrap().tracepoints_only(&["x", "unknown"]);
+        let excerpt = Btf::parse(sample()).unwrap().hooks_only(&["x", "y", "unknown"]);
         let theirs = aya::Btf::parse(&excerpt, aya::Endianness::default()).unwrap();
         assert_eq!(theirs.id_by_type_name_kind("btf_trace_x", BtfKind::Typedef).unwrap(), 7);
+        assert_eq!(theirs.id_by_type_name_kind("bpf_iter_y", BtfKind::Func).unwrap(), 8);
     }
 
     proptest! {

@@ -5,19 +5,23 @@
 
 mod attach;
 mod btf;
+pub mod iter;
 #[expect(unsafe_code, reason = "mapping the pages of a kernel map")]
 pub mod map;
 pub mod object;
 pub mod pin;
 mod program;
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use aya::maps::MapData;
 use sha2::{Digest, Sha256};
 
 pub use self::program::Program;
-use self::{btf::Btf, map::View, pin::Pins};
+use self::{btf::Btf, iter::Records, map::View, pin::Pins};
 use crate::catalogue::{BpfDef, Entries, ProgramKind, Unsupported};
 
 /// What becomes of pins.
@@ -52,6 +56,7 @@ pub struct Opened {
     pub degraded: Option<String>,
     settings: Settings,
     typed: bool,
+    iterators: Vec<(&'static str, OwnedFd)>,
     /// Links that are not pinned live as long as this.
     _links: Vec<aya::programs::links::FdLink>,
 }
@@ -190,7 +195,8 @@ impl Loader {
             maps: running.maps,
             cpus,
             variant,
-            typed: running.hooks.iter().all(|hook| hook.kind == ProgramKind::TpBtf),
+            typed: running.hooks.iter().all(|hook| hook.kind != ProgramKind::RawTp),
+            iterators: running.iterators,
             settings,
             degraded: (!lost.is_empty()).then(|| lost.join("; ")),
             _links: running.links,
@@ -255,6 +261,13 @@ impl Opened {
             .ok_or_else(|| Unsupported(format!("the object has no map {name}")))?;
         View::new(map.fd(), banks as usize * words)
             .map_err(|error| Unsupported(format!("cannot map the pages of {name}: {error}")))
+    }
+
+    /// What the iterator over a kind of objects writes, in records of so many bytes. Can be taken once.
+    pub fn records(&mut self, over: &str, length: usize) -> Result<Records, Unsupported> {
+        let at = self.iterators.iter().position(|(known, _)| *known == over);
+        at.map(|at| Records::new(self.iterators.swap_remove(at).1, length))
+            .ok_or_else(|| Unsupported(format!("the object has no iterator over {over}")))
     }
 
     /// Whether a setting has another value than 0.

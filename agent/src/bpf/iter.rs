@@ -1,0 +1,85 @@
+//! Iterators: a pass over all objects of a kind, made by the kernel at a read, without text in between.
+//!
+//! Every pass opens the pinned link anew, which takes no `bpf` call and so no capability: it goes on when
+//! the agent has given its own away. The pin is held open (`O_PATH`) and reached through
+//! `/proc/self/fd`, so it does not matter when its folder gets another name or is removed.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use aya::programs::links::FdLink;
+use rustix::{
+    fs::{Mode, OFlags},
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
+};
+
+/// What an iterator writes: records of one length, one pass after the other.
+pub struct Records {
+    path: PathBuf,
+    length: usize,
+    /// Of the length of the largest pass so far, and more.
+    buffer: Vec<u8>,
+    _pin: OwnedFd,
+}
+
+/// Room for the first pass; what the kernel gives at a time.
+const ROOM: usize = 32 * 1024;
+
+impl Records {
+    pub(super) fn new(pin: OwnedFd, length: usize) -> Self {
+        Self { path: by_number(&pin), length, buffer: vec![0; ROOM], _pin: pin }
+    }
+
+    /// Makes a pass and returns its records. Objects that come or go meanwhile may be missing.
+    ///
+    /// A pass sees what the namespaces of the calling process see.
+    pub fn read(&mut self) -> io::Result<&[u8]> {
+        let mut file = File::open(&self.path)?;
+        let mut filled = 0;
+        loop {
+            if filled == self.buffer.len() {
+                self.buffer.resize(filled * 2, 0);
+            }
+            match file.read(&mut self.buffer[filled..]) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                // The kernel has looked at many objects that wrote nothing, and lets others run.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !filled.is_multiple_of(self.length) {
+            return Err(io::Error::other("the iterator wrote half a record"));
+        }
+        Ok(&self.buffer[..filled])
+    }
+}
+
+/// Holds on to a pinned link.
+pub(super) fn hold(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Pins a link where no other process sees it: in a BPF file system that is mounted nowhere.
+pub(super) fn pin_in_private(link: FdLink) -> Result<(FdLink, OwnedFd), String> {
+    let said = |error: io::Error| format!("no private BPF file system for an iterator: {error}");
+    let mount = private_bpffs().map_err(said)?;
+    let path = by_number(&mount).join("link");
+    let link = link.pin(&path).map_err(|error| format!("cannot pin an iterator: {error}"))?;
+    Ok((link.into(), hold(&path).map_err(said)?))
+}
+
+fn private_bpffs() -> io::Result<OwnedFd> {
+    let context = fsopen("bpf", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+}
+
+fn by_number(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
