@@ -11,6 +11,7 @@
 mod slots;
 pub mod bank;
 pub mod block;
+pub mod cgroup;
 pub mod histogram;
 pub mod irq;
 pub mod sched;

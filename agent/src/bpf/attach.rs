@@ -21,6 +21,7 @@ use crate::catalogue::{BpfDef, Hook, ProgramKind, Unsupported, Variant};
 
 pub(super) struct Context<'a> {
     pub(super) def: &'static BpfDef,
+    pub(super) sysfs: &'a Path,
     pub(super) bytes: &'a [u8],
     pub(super) settings: &'a Settings,
     pub(super) cpus: u32,
@@ -201,9 +202,14 @@ impl Context<'_> {
                 if let Some(path) = &pin {
                     program.pin(path).map_err(|e| explain(&e))?;
                 }
-                let id = program.attach().map_err(|e| explain(&e))?;
-                let link = program.take_link(id).map_err(|e| explain(&e))?;
-                let link: FdLink = link.try_into().map_err(|e: LinkError| explain(&e))?;
+                let link = if hook.name == "cgroup" {
+                    let program = program.fd().map_err(|e| explain(&e))?;
+                    iter::over_cgroups(program.as_fd(), self.sysfs)?
+                } else {
+                    let id = program.attach().map_err(|e| explain(&e))?;
+                    let link = program.take_link(id).map_err(|e| explain(&e))?;
+                    link.try_into().map_err(|e: LinkError| explain(&e))?
+                };
                 (link, program.fd().map_err(|e| explain(&e))?.as_fd().try_clone_to_owned())
             }
         };

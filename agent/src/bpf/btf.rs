@@ -33,6 +33,7 @@ const TYPE: usize = 12;
 enum Kind {
     Pointer,
     Struct,
+    Enum,
     Typedef,
     Modifier,
     Func,
@@ -85,11 +86,16 @@ impl Btf {
     /// The offset in bytes of a field, by a path such as `task_struct.se.cfs_rq`: each step is a member,
     /// found in anonymous members as well, and all but the last are embedded structs.
     ///
+    /// A path such as `cgroup_subsys_id::memory_cgrp_id` names a value of an enum.
+    ///
     /// A path such as `sched_switch(4)` asks whether a tracepoint has so many arguments, and gives 1.
     pub(super) fn resolve(&self, path: &str) -> Option<u32> {
         if let Some((tracepoint, argument)) = path.strip_suffix(')').and_then(|p| p.split_once('(')) {
             let arguments = self.tracepoint_arguments(tracepoint)?;
             return (arguments >= argument.parse().ok()?).then_some(1);
+        }
+        if let Some((of, value)) = path.split_once("::") {
+            return self.enum_value(of, value);
         }
         let mut steps = path.split('.');
         let mut current = self.find(Kind::Struct, steps.next()?)?;
@@ -133,6 +139,15 @@ impl Btf {
         let header = [u32::from(MAGIC) | 1 << 16, 24, 0, types_length, types_length, strings_length];
         let words = header.into_iter().chain(types.into_iter().flatten());
         words.flat_map(u32::to_ne_bytes).chain(strings).collect()
+    }
+
+    fn enum_value(&self, of: &str, name: &str) -> Option<u32> {
+        let values = self.get(self.find(Kind::Enum, of)?)?;
+        let at = (0..values.members).map(|n| values.body + n * 8);
+        at.into_iter().find_map(|at| {
+            let is_it = self.is_named(word(&self.data, at)?, name);
+            is_it.then(|| word(&self.data, at + 4))?
+        })
     }
 
     fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
@@ -190,6 +205,7 @@ impl Btf {
         let kind = match info >> 24 & 0x1f {
             2 => Kind::Pointer,
             4 | 5 => Kind::Struct,
+            6 => Kind::Enum,
             8 => Kind::Typedef,
             9..=11 | 18 => Kind::Modifier,
             12 => Kind::Func,
@@ -238,8 +254,9 @@ mod tests {
 
     /// `struct inner { u32 pad; union { u64 deep; }; }; struct outer { u64 first; struct inner in; u32 bits:3; }`
     /// `typedef void (*btf_trace_x)(void *, u64, u64); void bpf_iter_y(void *, u64, u64);`
+    /// `enum number { two = 2 };`
     fn sample() -> Vec<u8> {
-        let strings = b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0bpf_iter_y\0";
+        let strings = b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0bpf_iter_y\0number\0two\0";
         let at = |name: &str| {
             let needle = [b"\0", name.as_bytes(), b"\0"].concat();
             u32::try_from(strings.windows(needle.len()).position(|w| w == needle).unwrap() + 1).unwrap()
@@ -254,6 +271,7 @@ mod tests {
         types.extend([0, 2 << 24, 5]); // 6: pointer
         types.extend([at("btf_trace_x"), 8 << 24, 6]); // 7
         types.extend([at("bpf_iter_y"), 12 << 24, 5]); // 8
+        types.extend([at("number"), 6 << 24 | 1, 4, at("two"), 2]); // 9
         let length = u32::try_from(types.len() * 4).unwrap();
         let header =
             [u32::from(MAGIC) | 1 << 16, 24, 0, length, length, u32::try_from(strings.len()).unwrap()];

@@ -148,7 +148,15 @@ impl Loader {
 
         let folder = folder_name(def, bytes, &settings, cpus);
         let context =
-            attach::Context { def, bytes, settings: &settings, cpus, typed: &typed, btf: btf.as_ref().ok() };
+            attach::Context {
+                def,
+                sysfs: &self.sysfs,
+                bytes,
+                settings: &settings,
+                cpus,
+                typed: &typed,
+                btf: btf.as_ref().ok(),
+            };
         let adopt = |path: PathBuf| {
             let adopted = context.adopt(&path);
             if let Err(error) = &adopted

@@ -12,4 +12,5 @@ pub static OBJECTS: &[(&str, &[u8])] = &[
     ("block", aya::include_bytes_aligned!("../../../ebpf/prebuilt/block.o")),
     ("tcp", aya::include_bytes_aligned!("../../../ebpf/prebuilt/tcp.o")),
     ("irq", aya::include_bytes_aligned!("../../../ebpf/prebuilt/irq.o")),
+    ("cgroup", aya::include_bytes_aligned!("../../../ebpf/prebuilt/cgroup.o")),
 ];

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod block;
+pub mod cgroup;
 pub mod conntrack;
 pub mod cpu;
 pub mod diskstats;
@@ -65,6 +66,7 @@ pub static INPUTS: &[&InputDef] = &[
     &block::DEF,
     &tcp::DEF,
     &irq::DEF,
+    &cgroup::DEF,
     &agent::DEF,
 ];
 

@@ -10,6 +10,7 @@
 )]
 
 mod block;
+mod cgroup;
 mod host;
 mod irq;
 mod proc;

@@ -32,6 +32,14 @@ impl Watched {
         Self { input }
     }
 
+    pub(crate) fn of(input: Box<dyn Input>) -> Self {
+        Self { input }
+    }
+
+    pub(crate) fn variant(&self) -> String {
+        self.input.variant().unwrap_or_default()
+    }
+
     pub(crate) fn read(&mut self) -> Reading {
         let mut samples = MemoryAccumulator::new();
         self.input.collect(&CollectContext::new(Duration::from_secs(1)), &mut samples).unwrap();
@@ -48,6 +56,11 @@ impl Reading {
     )]
     pub(crate) fn count(&self, name: &str, labels: &[&str]) -> u64 {
         self.0.number(name, labels).unwrap_or(0.0) as u64
+    }
+
+    /// The value of a series, if there is such a one.
+    pub(crate) fn number(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        self.0.number(name, labels)
     }
 
     /// The sum of a counter over all its series.

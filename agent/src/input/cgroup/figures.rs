@@ -124,6 +124,16 @@ impl DeviceIo {
 }
 
 impl Limits {
+    /// These limits, and what others say beside them.
+    pub(super) fn or(&self, others: &Self) -> Self {
+        Self {
+            memory: self.memory.or(others.memory),
+            pids: self.pids.or(others.pids),
+            cpu_quota: self.cpu_quota.or(others.cpu_quota),
+            cpu_period: self.cpu_period.or(others.cpu_period),
+        }
+    }
+
     /// Delivers the limits that there are.
     pub(super) fn put(&self, cgroup: &[u8], acc: &mut dyn Accumulator) {
         let own = &[cgroup];

@@ -24,6 +24,8 @@ pub(super) struct FigureFile {
 /// Files that are read, or not, together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
+    /// What makes the kernel add up, for a whole branch of the tree, what its CPUs have counted.
+    Flush,
     /// What the iterator has as well.
     Core,
     /// The same, but dear to read from files.
@@ -42,10 +44,10 @@ const fn file(
 }
 
 use Controller::{Blkio, Cpu, Cpuacct, Memory, Pids, Unified};
-use Group::{Core, Io, Pressure};
+use Group::{Core, Flush, Io, Pressure};
 
 pub(super) static FIGURES: [FigureFile; 18] = [
-    file(Unified, "cpu.stat", Core, parse::cpu_stat),
+    file(Unified, "cpu.stat", Flush, parse::cpu_stat),
     file(Unified, "memory.current", Core, parse::memory_usage),
     file(Unified, "memory.peak", Core, parse::memory_peak),
     file(Unified, "memory.events", Core, parse::memory_events),

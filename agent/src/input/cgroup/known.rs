@@ -31,6 +31,10 @@ pub(super) struct Cgroup {
     seen: Places,
     files: Vec<(usize, &'static FigureFile, Handle)>,
     pub(super) limits: Limits,
+    /// Time in user and in system mode, as last delivered.
+    pub(super) modes: [u64; 2],
+    /// The iterator's record; none of one that it did not come by.
+    pub(super) record: Option<u32>,
     /// Someone may have changed a limit.
     stale: bool,
 }
@@ -49,12 +53,22 @@ pub(super) struct Rules {
     pub(super) most: usize,
     /// Not deeper than this below the root.
     pub(super) depth: usize,
-    /// Files that are read of the unified hierarchy; the iterator brings what others say.
-    pub(super) unified: &'static [Group],
-    /// Files that are read of the hierarchies of version 1.
-    pub(super) first_version: &'static [Group],
-    /// Limits of the unified hierarchy come from files.
-    pub(super) unified_limits: bool,
+    /// Files that are read where no iterator is.
+    pub(super) groups: &'static [Group],
+    /// The iterator tells about the unified hierarchy.
+    pub(super) iterator: bool,
+}
+
+impl Rules {
+    /// Whether a file is read.
+    fn want(&self, file: &FigureFile, path: &[u8]) -> bool {
+        match file.group {
+            // A branch is what lies below the root; the root itself adds nothing up.
+            Group::Flush if self.iterator => depth(path) == 1,
+            Group::Core | Group::Pressure if self.iterator && file.of == Controller::Unified => false,
+            group => group == Group::Flush || self.groups.contains(&group),
+        }
+    }
 }
 
 /// The control groups that get series, by path.
@@ -112,6 +126,7 @@ impl Known {
         if is_unified && known.id != about.ino() {
             // Another one of the same name.
             known.id = about.ino();
+            known.modes = [0; 2];
             known.places &= !here;
             self.changes += 1;
         }
@@ -187,12 +202,8 @@ impl Known {
         known.stale = true;
         let dir = dir(root, &known.path);
         for file in &FIGURES {
-            let groups = match file.of {
-                Controller::Unified => self.rules.unified,
-                _ => self.rules.first_version,
-            };
             if controllers.contains(&file.of)
-                && groups.contains(&file.group)
+                && self.rules.want(file, &known.path)
                 && let Ok(handle) = Handle::open(dir.join(file.name), &mut self.spare)
             {
                 known.files.push((hierarchy, file, handle));
@@ -200,6 +211,16 @@ impl Known {
         }
         // Where both versions know a figure, that of version 1 is read last and holds.
         known.files.sort_by_key(|(hierarchy, ..)| *hierarchy);
+    }
+
+    /// Has the kernel add up what its CPUs have counted, branch by branch.
+    pub(super) fn flush(&self, buffer: &mut Vec<u8>) {
+        for known in self.cgroups.iter().filter(|known| depth(&known.path) == 1) {
+            for (_, _, handle) in known.files.iter().filter(|(_, file, _)| file.group == Group::Flush) {
+                // What cannot be read has gone.
+                let _ = handle.read(buffer);
+            }
+        }
     }
 
     /// Reads what files say about a control group.
@@ -211,7 +232,9 @@ impl Known {
     ) -> Result<(), Trouble> {
         let known = &mut self.cgroups[at];
         let mut closed = None;
-        for (hierarchy, file, handle) in &known.files {
+        let is_flushed = self.rules.iterator;
+        let files = known.files.iter().filter(|(_, file, _)| !(is_flushed && file.group == Group::Flush));
+        for (hierarchy, file, handle) in files {
             let path = || dir(&self.hierarchies[*hierarchy].dir, &known.path).join(file.name);
             let text = match handle.read(buffer) {
                 Ok(text) => text,
@@ -228,7 +251,7 @@ impl Known {
             (file.parse)(text, figures).ok_or_else(|| malformed(path(), text))?;
         }
         if known.stale {
-            known.read_limits(&self.hierarchies, self.rules.unified_limits, buffer)?;
+            known.read_limits(&self.hierarchies, !self.rules.iterator, buffer)?;
         }
         if let Some(hierarchy) = closed {
             self.reopen(hierarchy, at);
@@ -247,6 +270,8 @@ impl Cgroup {
             seen: 0,
             files: Vec::new(),
             limits: Limits::default(),
+            modes: [0; 2],
+            record: None,
             stale: true,
         }
     }

@@ -2,7 +2,7 @@
 //! known is passed over: kernels add some. A known one with something else than a number is refused.
 
 use super::figures::{Figures, Limits};
-use crate::source::parse::{fields, float, lines, number, split_once};
+use crate::source::parse::{fields, lines, number, split_once};
 
 const NANOSECONDS_PER_MICROSECOND: u64 = 1000;
 /// What `cpuacct.stat` counts in; the same on all machines that Linux runs on today.

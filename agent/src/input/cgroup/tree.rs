@@ -5,19 +5,19 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    ffi::OsStr,
     fs,
-    os::unix::{
-        ffi::{OsStrExt, OsStringExt},
-        fs::MetadataExt,
+    mem::MaybeUninit,
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStringExt, fs::MetadataExt},
     },
     path::Path,
     time::{Duration, Instant},
 };
 
-use nix::{
-    errno::Errno,
-    sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor},
+use rustix::{
+    fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
+    io::Errno,
 };
 
 use super::known::Known;
@@ -30,32 +30,33 @@ const MEDIUM: Duration = Duration::from_secs(60);
 const FAST: Duration = Duration::from_secs(10);
 /// Directories that one walk looks at, at most.
 const MOST_DIRECTORIES: usize = 20_000;
+/// Room for some dozens of events.
+const BUFFER: usize = 4096;
 
 /// Follows the hierarchies of a [`Known`].
 pub(super) struct Tree {
-    inotify: Option<Inotify>,
-    watched: BTreeMap<WatchDescriptor, (usize, Box<[u8]>)>,
+    inotify: Option<OwnedFd>,
+    watched: BTreeMap<i32, (usize, Box<[u8]>)>,
     /// A directory could not be watched.
     is_blind: bool,
     walked: Option<Instant>,
 }
 
-fn interest() -> AddWatchFlags {
-    AddWatchFlags::IN_CREATE
-        | AddWatchFlags::IN_DELETE
-        | AddWatchFlags::IN_MOVE
-        | AddWatchFlags::IN_MODIFY
-        | AddWatchFlags::IN_ONLYDIR
-}
+const INTEREST: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::ONLYDIR);
+const MOVED: ReadFlags = ReadFlags::MOVED_FROM.union(ReadFlags::MOVED_TO);
 
 impl Tree {
     pub(super) fn new() -> Self {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok();
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
         Self { is_blind: inotify.is_none(), inotify, watched: BTreeMap::new(), walked: None }
     }
 
-    /// Takes over what has changed: one system call when nothing has.
-    pub(super) fn update(&mut self, now: Instant, known: &mut Known) {
+    /// Takes over what has changed, with one system call when nothing has; says whether it walked all.
+    pub(super) fn update(&mut self, now: Instant, known: &mut Known) -> bool {
         let pause = if self.is_blind {
             FAST
         } else if known.untracked() > 0 {
@@ -64,60 +65,60 @@ impl Tree {
             SLOW
         };
         let is_due = self.walked.is_none_or(|at| now.saturating_duration_since(at) >= pause);
-        if !self.follow(known) || is_due {
+        let walks = !self.follow(known) || is_due;
+        if walks {
             self.walk_all(known);
             self.walked = Some(now);
         }
+        walks
     }
 
     /// Takes over what the kernel tells; fails when that is not all.
     fn follow(&mut self, known: &mut Known) -> bool {
-        loop {
-            let Some(inotify) = &self.inotify else { return true };
-            match inotify.read_events() {
-                Ok(events) => {
-                    for event in &events {
-                        if !self.take(event, known) {
-                            return false;
-                        }
+        let Some(inotify) = self.inotify.take() else { return true };
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut reader = Reader::new(&inotify, &mut buffer);
+        let is_all = loop {
+            match reader.next() {
+                Ok(event) => {
+                    let name = event.file_name().map(std::ffi::CStr::to_bytes);
+                    if !self.take(event.wd(), event.events(), name, known) {
+                        break false;
                     }
                 }
-                Err(Errno::EAGAIN) => return true,
-                Err(Errno::EINTR) => {}
-                Err(_) => return false,
+                Err(Errno::AGAIN) => break true,
+                Err(Errno::INTR) => {}
+                Err(_) => break false,
             }
-        }
+        };
+        self.inotify = Some(inotify);
+        is_all
     }
 
-    fn take(&mut self, event: &InotifyEvent, known: &mut Known) -> bool {
-        let is = |flags| event.mask.intersects(flags);
-        if is(AddWatchFlags::IN_Q_OVERFLOW) {
+    fn take(&mut self, watch: i32, events: ReadFlags, name: Option<&[u8]>, known: &mut Known) -> bool {
+        if events.intersects(ReadFlags::QUEUE_OVERFLOW) {
             return false;
         }
-        if is(AddWatchFlags::IN_IGNORED) {
-            self.watched.remove(&event.wd);
+        if events.intersects(ReadFlags::IGNORED) {
+            self.watched.remove(&watch);
             return true;
         }
-        let (Some((hierarchy, dir)), Some(name)) = (self.watched.get(&event.wd), &event.name) else {
-            return true;
-        };
+        let (Some((hierarchy, dir)), Some(name)) = (self.watched.get(&watch), name) else { return true };
         let hierarchy = *hierarchy;
-        if !is(AddWatchFlags::IN_ISDIR) {
-            known.written(hierarchy, dir, name.as_bytes());
+        if !events.intersects(ReadFlags::ISDIR) {
+            known.written(hierarchy, dir, name);
             return true;
         }
         let path = child(dir, name);
-        if is(AddWatchFlags::IN_CREATE) {
+        if events.intersects(ReadFlags::CREATE) {
             if known.born(hierarchy, &path) {
                 self.walk(hierarchy, path, false, known);
             }
-        } else if is(AddWatchFlags::IN_DELETE) {
+        } else if events.intersects(ReadFlags::DELETE) {
             known.died(hierarchy, &path);
-        } else if is(AddWatchFlags::IN_MOVE) {
-            // All watches below it have another path now.
-            return false;
         }
-        true
+        // What is below a directory that was moved is watched under another path.
+        !events.intersects(MOVED)
     }
 
     fn walk_all(&mut self, known: &mut Known) {
@@ -153,24 +154,24 @@ impl Tree {
 
     fn watch(&mut self, hierarchy: usize, path: &[u8], dir: &Path) {
         let Some(inotify) = &self.inotify else { return };
-        match inotify.add_watch(dir, interest()) {
+        match inotify::add_watch(inotify, dir, INTEREST) {
             Ok(watch) => {
                 self.watched.insert(watch, (hierarchy, path.into()));
             }
             // It has gone already.
-            Err(Errno::ENOENT | Errno::ENODEV) => {}
+            Err(Errno::NOENT | Errno::NODEV) => {}
             Err(_) => self.is_blind = true,
         }
     }
 }
 
-fn child(path: &[u8], name: &OsStr) -> Box<[u8]> {
+fn child(path: &[u8], name: &[u8]) -> Box<[u8]> {
     let parent = path.strip_suffix(b"/").unwrap_or(path);
-    [parent, b"/", name.as_bytes()].concat().into_boxed_slice()
+    [parent, b"/", name].concat().into_boxed_slice()
 }
 
 /// The directories in a directory, by name. One whose link count says that it has none is not listed.
-fn directories(dir: &Path) -> Vec<std::ffi::OsString> {
+fn directories(dir: &Path) -> Vec<Vec<u8>> {
     if fs::metadata(dir).is_ok_and(|about| about.nlink() == 2) {
         return Vec::new();
     }
@@ -180,5 +181,5 @@ fn directories(dir: &Path) -> Vec<std::ffi::OsString> {
         .map(|entry| entry.file_name().into_vec())
         .collect();
     names.sort_unstable();
-    names.into_iter().map(std::ffi::OsString::from_vec).collect()
+    names
 }
