@@ -66,7 +66,8 @@ pub(crate) fn iterate_cgroups(program: impl AsFd, root: impl AsFd) -> io::Result
         unused: 0,
     };
     // SAFETY: the request is of the kind that the command takes, and what it points to lives until the end.
-    let link = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const request, size_of_val(&request)) };
+    let link =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const request, size_of_val(&request)) };
     let link = i32::try_from(link).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(link) })
@@ -77,7 +78,8 @@ pub(crate) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let request = ObjectPin { path: path.as_ptr().addr() as u64, fd: number(&object), flags: 0 };
     // SAFETY: as above.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_PIN, &raw const request, size_of_val(&request)) };
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_PIN, &raw const request, size_of_val(&request)) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -9,7 +9,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, irq, sched, syscall, tcp};
+use pitot_common::{block, cgroup, irq, sched, syscall, tcp};
 use xtask::{elf, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -40,6 +40,8 @@ const SHAPES: &[Shape] = &[
     table("BLOCK_DEVICE", size_of::<u32>(), size_of::<u32>()),
     // Only the programs look into the tables of what is in flight.
     table("BLOCK_START", WORD, 3 * WORD),
+    bank("CGROUP", cgroup::record::WORDS),
+    bank("CGROUP_HEADER", cgroup::header::WORDS),
     bank("IRQ_CPU", irq::cpu::WORDS),
     bank("IRQ_SOFT", irq::SOFTIRQ_WORDS),
     bank("IRQ_LINE", irq::LINE_WORDS),
@@ -121,7 +123,9 @@ fn every_setting_of_a_definition_is_in_the_object() {
 fn every_setting_of_an_object_is_set_by_its_input() {
     for (input, def, contents, _) in inputs() {
         let source = sources::root().join("agent/src/input").join(input.name).with_extension("rs");
-        let source = fs::read_to_string(source).unwrap();
+        let parts = fs::read_dir(source.with_extension("")).into_iter().flatten();
+        let files = [source].into_iter().chain(parts.map(|part| part.unwrap().path()));
+        let source: String = files.map(|file| fs::read_to_string(file).unwrap()).collect();
         for setting in contents.settings {
             assert!(source.contains(&format!("\"{setting}\"")), "{}: nobody sets {setting}", def.object);
         }

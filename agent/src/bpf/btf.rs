@@ -256,7 +256,8 @@ mod tests {
     /// `typedef void (*btf_trace_x)(void *, u64, u64); void bpf_iter_y(void *, u64, u64);`
     /// `enum number { two = 2 };`
     fn sample() -> Vec<u8> {
-        let strings = b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0bpf_iter_y\0number\0two\0";
+        let strings =
+            b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0bpf_iter_y\0number\0two\0";
         let at = |name: &str| {
             let needle = [b"\0", name.as_bytes(), b"\0"].concat();
             u32::try_from(strings.windows(needle.len()).position(|w| w == needle).unwrap() + 1).unwrap()

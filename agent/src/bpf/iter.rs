@@ -81,7 +81,8 @@ pub(super) fn pin_in_private(link: FdLink) -> Result<(FdLink, OwnedFd), String> 
 pub(super) fn over_cgroups(program: impl AsFd, sysfs: &Path) -> Result<FdLink, String> {
     let root = ["fs/cgroup", "fs/cgroup/unified"].map(|place| sysfs.join(place));
     let root = root.iter().find(|root| root.join("cgroup.controllers").exists());
-    let root = File::open(root.ok_or("no unified hierarchy of control groups")?).map_err(|e| e.to_string())?;
+    let root =
+        File::open(root.ok_or("no unified hierarchy of control groups")?).map_err(|e| e.to_string())?;
     let link = sys::iterate_cgroups(program, root).map_err(|error| format!("cannot attach: {error}"))?;
     // Only of a pinned link does aya make one of its own.
     let mount = private_bpffs().map_err(|error| format!("no private BPF file system: {error}"))?;

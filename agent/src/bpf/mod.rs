@@ -147,16 +147,15 @@ impl Loader {
         lost.dedup_by(|a, b| a.split(" (").next() == b.split(" (").next());
 
         let folder = folder_name(def, bytes, &settings, cpus);
-        let context =
-            attach::Context {
-                def,
-                sysfs: &self.sysfs,
-                bytes,
-                settings: &settings,
-                cpus,
-                typed: &typed,
-                btf: btf.as_ref().ok(),
-            };
+        let context = attach::Context {
+            def,
+            sysfs: &self.sysfs,
+            bytes,
+            settings: &settings,
+            cpus,
+            typed: &typed,
+            btf: btf.as_ref().ok(),
+        };
         let adopt = |path: PathBuf| {
             let adopted = context.adopt(&path);
             if let Err(error) = &adopted

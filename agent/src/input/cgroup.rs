@@ -40,7 +40,9 @@ pub static DEF: InputDef = InputDef {
     about: "Memory, CPU time, throttling, tasks, pressure and I/O of every control group.",
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
-    cost: "files",
+    cost: "one pass of an iterator over all control groups, a file per group right below the root, and 1 MiB of \
+           kernel memory; a system call to ask for births and deaths; with version 1, or before Linux 6.1, four \
+           or five files per group, whose descriptors, at most 5120, take 5 KiB of kernel memory each",
     metrics: &[
         &MEMORY_USAGE,
         &MEMORY_LIMIT,
@@ -67,13 +69,13 @@ pub static DEF: InputDef = InputDef {
             help: "Read what each control group did on each block device, which takes a file of each.",
         },
         OptionDef {
-            key: "pressure_files",
+            key: "more_files",
             default: OptionValue::Bool(false),
-            help: "Read pressure from files where the iterator does not tell it, which takes three of each control group.",
+            help: "Read pressure, the memory peak and the split of CPU time also where that takes files, up to four of each control group.",
         },
     ],
     open: |cx| {
-        let options = Choice { io: cx.options.bool("io"), pressure_files: cx.options.bool("pressure_files") };
+        let options = Choice { io: cx.options.bool("io"), more_files: cx.options.bool("more_files") };
         Ok(Box::new(Cgroups::new(cx.roots, options, Iterator::open(cx.bpf))))
     },
 };
@@ -83,15 +85,15 @@ pub static DEF: InputDef = InputDef {
 /// of a user of systemd on the fifth; below that a container divides itself.
 const DEPTH: usize = 5;
 /// Descriptors that are kept open, at most: the kernel keeps 5 KiB for each once it was read.
-const MOST_DESCRIPTORS: usize = 4096;
+const MOST_DESCRIPTORS: usize = 5120;
 
 /// What the configuration asks for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choice {
     /// Figures of block devices.
     pub io: bool,
-    /// Pressure from files.
-    pub pressure_files: bool,
+    /// Pressure and what else is dear to read from files.
+    pub more_files: bool,
 }
 
 /// Reads the control groups of the host.
@@ -171,11 +173,11 @@ fn rules(choice: Choice, iterator: bool) -> Rules {
 }
 
 fn wanted(choice: Choice) -> &'static [Group] {
-    match (choice.pressure_files, choice.io) {
+    match (choice.more_files, choice.io) {
         (false, false) => &[Group::Core],
-        (true, false) => &[Group::Core, Group::Pressure],
+        (true, false) => &[Group::Core, Group::More],
         (false, true) => &[Group::Core, Group::Io],
-        (true, true) => &[Group::Core, Group::Pressure, Group::Io],
+        (true, true) => &[Group::Core, Group::More, Group::Io],
     }
 }
 
@@ -201,8 +203,8 @@ impl Input for Cgroups {
     fn degraded(&self) -> Option<String> {
         match &self.iterator {
             Ok(iterator) => iterator.opened().degraded.clone(),
-            Err(_) if self.choice.pressure_files => None,
-            Err(why) => Some(format!("no pressure, which is asked for by pressure_files ({why})")),
+            Err(_) if self.choice.more_files => None,
+            Err(why) => Some(format!("no pressure, for which more files are read with more_files ({why})")),
         }
     }
 
@@ -231,7 +233,9 @@ impl Input for Cgroups {
                 && cgroup.id != 0
             {
                 // Without a record it has just died.
-                let Some(record) = cgroup.record.and_then(|at| iterator.record(at, cgroup.id)) else { continue };
+                let Some(record) = cgroup.record.and_then(|at| iterator.record(at, cgroup.id)) else {
+                    continue;
+                };
                 record.read(&mut self.figures, &mut limits, &mut cgroup.modes);
             }
             match known.read(at, &mut self.figures, &mut self.buffer) {

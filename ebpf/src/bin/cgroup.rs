@@ -96,7 +96,8 @@ pub extern "C" fn cgroup(ctx: *mut c_void) -> i32 {
         if let Some(header) = CGROUP_HEADER.get_ptr_mut(0) {
             // SAFETY: the kernel returned a pointer to a whole map value; passes wait for each other.
             let header = unsafe { &mut *header };
-            header[header::COUNT] = number;
+            // The number is that of the last one, and there is always a root.
+            header[header::COUNT] = number + 1;
             header[header::PASS] = pass;
         }
         return 0;

@@ -99,7 +99,8 @@ impl Group {
         let mut total = 0.0;
         for member in &mut self.members {
             let lines = BufReader::new(member.child.stdout.as_mut().unwrap()).lines();
-            let said = lines.map(Result::unwrap).find_map(|line| line.split_once("DONE ").map(|l| l.1.to_owned()));
+            let said =
+                lines.map(Result::unwrap).find_map(|line| line.split_once("DONE ").map(|l| l.1.to_owned()));
             total += said.unwrap().trim().parse::<f64>().unwrap();
         }
         total
@@ -160,9 +161,9 @@ fn work_in_a_group() {
 
 /// The input as it runs by default here, and from files alone.
 fn ways() -> [Watched; 2] {
-    let choice = Choice { io: true, pressure_files: true };
+    let choice = Choice { io: true, more_files: true };
     let files = Cgroups::from_files(&Roots::default(), choice);
-    [Watched::open("cgroup", &[("pressure_files", true), ("io", true)]), Watched::of(Box::new(files))]
+    [Watched::open("cgroup", &[("more_files", true), ("io", true)]), Watched::of(Box::new(files))]
 }
 
 fn close(a: f64, b: f64, share: f64) -> bool {
@@ -291,5 +292,49 @@ fn births_and_deaths_are_noticed_at_the_next_reading() {
         let label = group.label.clone();
         drop(group);
         assert!(!usage(&way.read(), &label));
+    }
+}
+
+/// What a collection costs with a thousand groups: `cargo test -p pitot-tests --test kernel cgroup::cost -- --ignored`
+#[test]
+#[ignore = "a measurement"]
+fn cost() {
+    const GROUPS: usize = 1000;
+    const ROUNDS: u32 = 50;
+    if !can_run() {
+        return;
+    }
+    let group = Group::make("cost");
+    // Version 1 has only files, so it would be in all of the figures.
+    let Some(root) = unified() else { return };
+    let dirs = [root.join(&group.label[1..])];
+    for dir in &dirs {
+        (0..GROUPS).for_each(|n| fs::create_dir(dir.join(n.to_string())).unwrap());
+    }
+    let files = |more_files| {
+        Watched::of(Box::new(Cgroups::from_files(&Roots::default(), Choice { io: false, more_files })))
+    };
+    let ways =
+        [("default", Watched::open("cgroup", &[])), ("files", files(false)), ("more files", files(true))];
+    for (name, mut way) in ways {
+        let series = way.read().len();
+        let cpu = || {
+            let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
+            let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+            [seconds(usage.user_time()), seconds(usage.system_time())]
+        };
+        let before = cpu();
+        for _ in 0..ROUNDS {
+            way.discard();
+        }
+        let after = cpu();
+        let [user, system] = [0, 1].map(|at| (after[at] - before[at]) * 1e3 / f64::from(ROUNDS));
+        note(&format!(
+            "{name} ({}): {series} series, {user:.2} ms user, {system:.2} ms system",
+            way.variant()
+        ));
+    }
+    for dir in &dirs {
+        (0..GROUPS).for_each(|n| fs::remove_dir(dir.join(n.to_string())).unwrap());
     }
 }

@@ -36,6 +36,15 @@ impl Watched {
         Self { input }
     }
 
+    /// Collects for nobody.
+    pub(crate) fn discard(&mut self) {
+        struct Nobody;
+        impl pitot::accumulator::Accumulator for Nobody {
+            fn add(&mut self, _: &pitot::accumulator::Sample<'_>) {}
+        }
+        self.input.collect(&CollectContext::new(Duration::from_secs(1)), &mut Nobody).unwrap();
+    }
+
     pub(crate) fn variant(&self) -> String {
         self.input.variant().unwrap_or_default()
     }
@@ -56,6 +65,11 @@ impl Reading {
     )]
     pub(crate) fn count(&self, name: &str, labels: &[&str]) -> u64 {
         self.0.number(name, labels).unwrap_or(0.0) as u64
+    }
+
+    /// Series.
+    pub(crate) fn len(&self) -> usize {
+        self.0.samples().len()
     }
 
     /// The value of a series, if there is such a one.

@@ -28,8 +28,8 @@ pub(super) enum Group {
     Flush,
     /// What the iterator has as well.
     Core,
-    /// The same, but dear to read from files.
-    Pressure,
+    /// The same, but dear to read from files, or least missed.
+    More,
     /// What only files have.
     Io,
 }
@@ -44,24 +44,24 @@ const fn file(
 }
 
 use Controller::{Blkio, Cpu, Cpuacct, Memory, Pids, Unified};
-use Group::{Core, Flush, Io, Pressure};
+use Group::{Core, Flush, Io, More};
 
 pub(super) static FIGURES: [FigureFile; 18] = [
     file(Unified, "cpu.stat", Flush, parse::cpu_stat),
     file(Unified, "memory.current", Core, parse::memory_usage),
-    file(Unified, "memory.peak", Core, parse::memory_peak),
+    file(Unified, "memory.peak", More, parse::memory_peak),
     file(Unified, "memory.events", Core, parse::memory_events),
     file(Unified, "pids.current", Core, parse::pids),
-    file(Unified, "cpu.pressure", Pressure, parse::pressure::<0>),
-    file(Unified, "memory.pressure", Pressure, parse::pressure::<1>),
-    file(Unified, "io.pressure", Pressure, parse::pressure::<2>),
+    file(Unified, "cpu.pressure", More, parse::pressure::<0>),
+    file(Unified, "memory.pressure", More, parse::pressure::<1>),
+    file(Unified, "io.pressure", More, parse::pressure::<2>),
     file(Unified, "io.stat", Io, parse::io_stat),
     file(Memory, "memory.usage_in_bytes", Core, parse::memory_usage),
-    file(Memory, "memory.max_usage_in_bytes", Core, parse::memory_peak),
+    file(Memory, "memory.max_usage_in_bytes", More, parse::memory_peak),
     file(Memory, "memory.oom_control", Core, parse::oom_control),
     file(Cpu, "cpu.stat", Core, parse::cpu_stat),
     file(Cpuacct, "cpuacct.usage", Core, parse::cpuacct_usage),
-    file(Cpuacct, "cpuacct.stat", Core, parse::cpuacct_stat),
+    file(Cpuacct, "cpuacct.stat", More, parse::cpuacct_stat),
     file(Pids, "pids.current", Core, parse::pids),
     file(Blkio, "blkio.throttle.io_service_bytes_recursive", Io, parse::throttle_bytes),
     file(Blkio, "blkio.throttle.io_serviced_recursive", Io, parse::throttle_operations),

@@ -68,14 +68,8 @@ pub(super) static BPF: BpfDef = BpfDef {
 /// The parts of a record that need fields of their own, by the switch of each.
 const PARTS: [(&str, &[&str]); 4] = [
     ("PSI_ON", &["CG_PSI", "PSI_TOTAL"]),
-    (
-        "MEMORY_ON",
-        &["MEMORY_ID", "MEMORY_CSS", "MEMORY_USAGE", "MEMORY_MAX", "MEMORY_PEAK", "MEMORY_EVENTS"],
-    ),
-    (
-        "CPU_ON",
-        &["CPU_ID", "CPU_CSS", "CFS_PERIODS", "CFS_THROTTLED", "CFS_TIME", "CFS_QUOTA", "CFS_PERIOD"],
-    ),
+    ("MEMORY_ON", &["MEMORY_ID", "MEMORY_CSS", "MEMORY_USAGE", "MEMORY_MAX", "MEMORY_PEAK", "MEMORY_EVENTS"]),
+    ("CPU_ON", &["CPU_ID", "CPU_CSS", "CFS_PERIODS", "CFS_THROTTLED", "CFS_TIME", "CFS_QUOTA", "CFS_PERIOD"]),
     ("PIDS_ON", &["PIDS_ID", "PIDS_CSS", "PIDS_COUNT", "PIDS_LIMIT"]),
 ];
 
@@ -124,7 +118,9 @@ impl Iterator {
 
     /// Makes a pass.
     pub(super) fn run(&mut self) -> Result<(), InputError> {
-        self.run.read().map_err(|error| InputError::Other(format!("iterator over control groups: {error}")))?;
+        self.run
+            .read()
+            .map_err(|error| InputError::Other(format!("iterator over control groups: {error}")))?;
         let word = |at: usize| self.header.words()[at].load(Ordering::Acquire);
         (self.pass, self.count) = (word(header::PASS), word(header::COUNT));
         Ok(())
@@ -137,10 +133,12 @@ impl Iterator {
 
     /// The records of the pass, by number, with the ids of their control groups.
     pub(super) fn records(&self) -> impl std::iter::Iterator<Item = (u32, u64)> {
-        (0..).zip(self.table.words().chunks_exact(record::WORDS)).take(self.length()).filter_map(|(at, words)| {
-            let is_of_pass = words[record::PASS].load(Ordering::Acquire) == self.pass;
-            is_of_pass.then(|| (at, words[record::ID].load(Ordering::Relaxed)))
-        })
+        (0..).zip(self.table.words().chunks_exact(record::WORDS)).take(self.length()).filter_map(
+            |(at, words)| {
+                let is_of_pass = words[record::PASS].load(Ordering::Acquire) == self.pass;
+                is_of_pass.then(|| (at, words[record::ID].load(Ordering::Relaxed)))
+            },
+        )
     }
 
     fn length(&self) -> usize {

@@ -65,7 +65,7 @@ impl Rules {
         match file.group {
             // A branch is what lies below the root; the root itself adds nothing up.
             Group::Flush if self.iterator => depth(path) == 1,
-            Group::Core | Group::Pressure if self.iterator && file.of == Controller::Unified => false,
+            Group::Core | Group::More if self.iterator && file.of == Controller::Unified => false,
             group => group == Group::Flush || self.groups.contains(&group),
         }
     }

@@ -10,7 +10,7 @@ use crate::{
 
 use proptest::prelude::*;
 
-const ALL: Choice = Choice { io: true, pressure_files: true };
+const ALL: Choice = Choice { io: true, more_files: true };
 
 const SECOND: &str = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
 const HYBRID: &str = "30 23 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
@@ -52,7 +52,8 @@ fn a_tree_of_version_2() {
         tree.write(&format!("{ssh}/{file}"), content.as_bytes());
     }
     fs::create_dir_all(tree.path().join("sys/dev/block")).unwrap();
-    std::os::unix::fs::symlink("../../devices/virtual/block/vda", tree.path().join("sys/dev/block/254:0")).unwrap();
+    std::os::unix::fs::symlink("../../devices/virtual/block/vda", tree.path().join("sys/dev/block/254:0"))
+        .unwrap();
     let acc = collect(&mut input(&tree)).unwrap();
     let own = &["/system.slice/ssh.service"];
     let label = |more: &'static str| [own[0], more];

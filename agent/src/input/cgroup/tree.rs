@@ -12,6 +12,7 @@ use std::{
         unix::{ffi::OsStringExt, fs::MetadataExt},
     },
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -35,7 +36,7 @@ const BUFFER: usize = 4096;
 
 /// Follows the hierarchies of a [`Known`].
 pub(super) struct Tree {
-    inotify: Option<OwnedFd>,
+    inotify: Option<Arc<OwnedFd>>,
     watched: BTreeMap<i32, (usize, Box<[u8]>)>,
     /// A directory could not be watched.
     is_blind: bool,
@@ -51,7 +52,7 @@ const MOVED: ReadFlags = ReadFlags::MOVED_FROM.union(ReadFlags::MOVED_TO);
 
 impl Tree {
     pub(super) fn new() -> Self {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok().map(Arc::new);
         Self { is_blind: inotify.is_none(), inotify, watched: BTreeMap::new(), walked: None }
     }
 
@@ -75,24 +76,22 @@ impl Tree {
 
     /// Takes over what the kernel tells; fails when that is not all.
     fn follow(&mut self, known: &mut Known) -> bool {
-        let Some(inotify) = self.inotify.take() else { return true };
+        let Some(inotify) = self.inotify.clone() else { return true };
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
-        let mut reader = Reader::new(&inotify, &mut buffer);
-        let is_all = loop {
+        let mut reader = Reader::new(&*inotify, &mut buffer);
+        loop {
             match reader.next() {
                 Ok(event) => {
                     let name = event.file_name().map(std::ffi::CStr::to_bytes);
                     if !self.take(event.wd(), event.events(), name, known) {
-                        break false;
+                        return false;
                     }
                 }
-                Err(Errno::AGAIN) => break true,
+                Err(Errno::AGAIN) => return true,
                 Err(Errno::INTR) => {}
-                Err(_) => break false,
+                Err(_) => return false,
             }
-        };
-        self.inotify = Some(inotify);
-        is_all
+        }
     }
 
     fn take(&mut self, watch: i32, events: ReadFlags, name: Option<&[u8]>, known: &mut Known) -> bool {
@@ -154,7 +153,7 @@ impl Tree {
 
     fn watch(&mut self, hierarchy: usize, path: &[u8], dir: &Path) {
         let Some(inotify) = &self.inotify else { return };
-        match inotify::add_watch(inotify, dir, INTEREST) {
+        match inotify::add_watch(&**inotify, dir, INTEREST) {
             Ok(watch) => {
                 self.watched.insert(watch, (hierarchy, path.into()));
             }
