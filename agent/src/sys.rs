@@ -62,7 +62,7 @@ pub(crate) fn iterate_cgroups(program: impl AsFd, root: impl AsFd) -> io::Result
         attach_type: BPF_TRACE_ITER,
         flags: 0,
         iter_info: (&raw const over).addr() as u64,
-        iter_info_len: size_of::<Over>() as u32,
+        iter_info_len: u32::try_from(size_of::<Over>()).unwrap_or(0),
         unused: 0,
     };
     // SAFETY: the request is of the kind that the command takes, and what it points to lives until the end.

@@ -23,7 +23,11 @@ use self::{
     files::Group,
     iterator::{BPF, Iterator},
     known::{Known, Rules, Trouble},
-    metrics::*,
+    metrics::{
+        CPU_LIMIT, CPU_MODE, CPU_PERIODS, CPU_THROTTLED, CPU_THROTTLED_PERIODS, CPU_USAGE, IO_BYTES,
+        IO_OPERATIONS, MEMORY_EVENTS, MEMORY_LIMIT, MEMORY_PEAK, MEMORY_USAGE, MOST, PIDS, PIDS_LIMIT,
+        PRESSURE_STALLED, PRESSURE_WAITING, UNTRACKED,
+    },
     tree::Tree,
 };
 use super::{CollectContext, Input, InputDef, InputError, Unsupported};
@@ -258,7 +262,7 @@ impl Input for Cgroups {
 /// The names of block devices by their numbers.
 struct Devices {
     folder: PathBuf,
-    known: Vec<((u32, u32), Box<[u8]>)>,
+    known: Vec<(u32, u32, Box<[u8]>)>,
 }
 
 impl Devices {
@@ -268,14 +272,15 @@ impl Devices {
 
     /// The kernel's name of a device, or its numbers if it has gone.
     fn name(&mut self, major: u32, minor: u32) -> &[u8] {
-        let at = self.known.iter().position(|(numbers, _)| *numbers == (major, minor)).unwrap_or_else(|| {
-            let numbers = format!("{major}:{minor}");
-            let target = std::fs::read_link(self.folder.join(&numbers)).ok();
-            let name = target.as_deref().and_then(std::path::Path::file_name);
-            let name = name.map_or(numbers.as_bytes(), std::ffi::OsStr::as_encoded_bytes).into();
-            self.known.push(((major, minor), name));
-            self.known.len() - 1
-        });
-        &self.known[at].1
+        let at =
+            self.known.iter().position(|known| (known.0, known.1) == (major, minor)).unwrap_or_else(|| {
+                let numbers = format!("{major}:{minor}");
+                let target = std::fs::read_link(self.folder.join(&numbers)).ok();
+                let name = target.as_deref().and_then(std::path::Path::file_name);
+                let name = name.map_or(numbers.as_bytes(), std::ffi::OsStr::as_encoded_bytes).into();
+                self.known.push((major, minor, name));
+                self.known.len() - 1
+            });
+        &self.known[at].2
     }
 }

@@ -1,6 +1,10 @@
 //! What is known of one control group at one moment, in the same units whatever way it came.
 
-use super::metrics::*;
+use super::metrics::{
+    CPU_LIMIT, CPU_MODE, CPU_PERIODS, CPU_THROTTLED, CPU_THROTTLED_PERIODS, CPU_USAGE, IO_BYTES,
+    IO_OPERATIONS, MEMORY_EVENT_NAMES, MEMORY_EVENTS, MEMORY_LIMIT, MEMORY_PEAK, MEMORY_USAGE, MODES,
+    OPERATIONS, PIDS, PIDS_LIMIT, PRESSURE_STALLED, PRESSURE_WAITING, RESOURCES,
+};
 use crate::accumulator::Accumulator;
 
 /// Figures of a control group. What its kernel or its controllers do not tell is not there.

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fmt::Write,
     fs,
     io::{self, ErrorKind},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
@@ -328,7 +329,7 @@ fn dir(root: &Path, path: &[u8]) -> PathBuf {
 
 /// How many names a path has.
 fn depth(path: &[u8]) -> usize {
-    path.iter().filter(|&&b| b == b'/').count()
+    path.split(|&b| b == b'/').count() - 1
 }
 
 /// A path as text. Bytes that are none are spelt out: replaced, two names might become one.
@@ -337,7 +338,7 @@ fn label(path: &[u8]) -> Box<[u8]> {
     for chunk in path.utf8_chunks() {
         text.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+            let _always_room = write!(text, "\\x{byte:02x}");
         }
     }
     text.into_bytes().into_boxed_slice()

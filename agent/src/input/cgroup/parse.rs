@@ -16,11 +16,12 @@ fn only(text: &[u8]) -> Option<u64> {
 }
 
 /// A number, or no limit.
-fn limit(text: &[u8]) -> Option<Option<u64>> {
-    match text.trim_ascii() {
-        b"max" | b"-1" => Some(None),
-        text => number(text).map(|value| Some(value).filter(|&value| value < UNLIMITED)),
-    }
+fn limit(text: &[u8], slot: &mut Option<u64>) -> Option<()> {
+    *slot = match text.trim_ascii() {
+        b"max" | b"-1" => None,
+        text => Some(number(text)?).filter(|&value| value < UNLIMITED),
+    };
+    Some(())
 }
 
 /// Calls for each line of a name and a number.
@@ -166,26 +167,23 @@ pub(super) fn oom_control(text: &[u8], figures: &mut Figures) -> Option<()> {
 }
 
 pub(super) fn memory_limit(text: &[u8], limits: &mut Limits) -> Option<()> {
-    limits.memory = limit(text)?;
-    Some(())
+    limit(text, &mut limits.memory)
 }
 
 pub(super) fn pids_limit(text: &[u8], limits: &mut Limits) -> Option<()> {
-    limits.pids = limit(text)?;
-    Some(())
+    limit(text, &mut limits.pids)
 }
 
 /// `cpu.max`: quota and period.
 pub(super) fn cpu_max(text: &[u8], limits: &mut Limits) -> Option<()> {
     let (quota, period) = split_once(text, b' ')?;
-    limits.cpu_quota = limit(quota)?;
+    limit(quota, &mut limits.cpu_quota)?;
     limits.cpu_period = Some(only(period)?);
     Some(())
 }
 
 pub(super) fn cfs_quota(text: &[u8], limits: &mut Limits) -> Option<()> {
-    limits.cpu_quota = limit(text)?;
-    Some(())
+    limit(text, &mut limits.cpu_quota)
 }
 
 pub(super) fn cfs_period(text: &[u8], limits: &mut Limits) -> Option<()> {
