@@ -14,6 +14,7 @@ extern crate std;
 mod slots;
 pub mod bank;
 pub mod block;
+pub mod cgroup;
 pub mod histogram;
 pub mod irq;
 pub mod owner;

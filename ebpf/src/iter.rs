@@ -22,6 +22,12 @@ impl IterContext {
         self.pointer(1)
     }
 
+    /// What the kernel says about the pass: its `bpf_iter_meta`.
+    #[inline(always)]
+    pub fn meta(self) -> *const u8 {
+        self.pointer(0)
+    }
+
     /// Gives a record to the reader. What finds no room in the kernel's buffer is asked for once more, at the
     /// next read.
     #[inline(always)]

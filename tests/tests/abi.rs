@@ -14,7 +14,7 @@ use pitot::{
     input::INPUTS,
     input::InputDef,
 };
-use pitot_common::{block, irq, memory, net, owner, process, sched, syscall, tcp};
+use pitot_common::{block, cgroup, irq, memory, net, owner, process, sched, syscall, tcp};
 use xtask::{elf, layout, sources};
 
 /// The kernel cuts longer names of programs and maps.
@@ -47,6 +47,8 @@ const SHAPES: &[Shape] = &[
     table("BLOCK_DEVICE", size_of::<u32>(), size_of::<u32>()),
     // Only the programs look into the tables of what is in flight.
     table("BLOCK_START", WORD, 3 * WORD),
+    bank("CGROUP", cgroup::record::WORDS),
+    bank("CGROUP_HEADER", cgroup::header::WORDS),
     bank("IRQ_CPU", irq::cpu::WORDS),
     bank("IRQ_SOFT", irq::SOFTIRQ_WORDS),
     bank("IRQ_LINE", irq::LINE_WORDS),
@@ -198,9 +200,10 @@ fn every_setting_of_a_definition_is_in_the_object() {
 #[test]
 fn every_setting_of_an_object_is_set_by_its_input() {
     for (input, def, contents, _) in inputs() {
-        let file = sources::root().join("agent/src/input").join(input.name);
-        let files = [file.with_extension("rs"), file.join("kernel.rs")];
-        let source: String = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+        let source = sources::root().join("agent/src/input").join(input.name).with_extension("rs");
+        let parts = fs::read_dir(source.with_extension("")).into_iter().flatten();
+        let files = [source].into_iter().chain(parts.map(|part| part.unwrap().path()));
+        let source: String = files.map(|file| fs::read_to_string(file).unwrap()).collect();
         for setting in contents.settings {
             assert!(source.contains(&format!("\"{setting}\"")), "{}: nobody sets {setting}", def.object);
         }

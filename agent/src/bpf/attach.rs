@@ -28,6 +28,7 @@ const CHOSEN: &str = "chosen by the agent that attached it";
 
 pub(super) struct Context<'a> {
     pub(super) def: &'static BpfDef,
+    pub(super) sysfs: &'a Path,
     pub(super) bytes: &'a [u8],
     pub(super) settings: &'a Settings,
     pub(super) cpus: u32,
@@ -315,9 +316,14 @@ impl Context<'_> {
             ProgramKind::Nothing => return Err("nothing can be attached".into()),
             ProgramKind::Iter => {
                 let program: &mut Iter = program.try_into().map_err(|e| reason(&e))?;
-                let id = program.attach().map_err(|e| reason(&e))?;
-                let link = program.take_link(id).map_err(|e| reason(&e))?;
-                let link: FdLink = link.try_into().map_err(|e: LinkError| reason(&e))?;
+                let link = if hook.name == "cgroup" {
+                    let program = program.fd().map_err(|e| reason(&e))?;
+                    iter::over_cgroups(program.as_fd(), self.sysfs)?
+                } else {
+                    let id = program.attach().map_err(|e| reason(&e))?;
+                    let link = program.take_link(id).map_err(|e| reason(&e))?;
+                    link.try_into().map_err(|e: LinkError| reason(&e))?
+                };
                 (link, program.fd().map_err(|e| reason(&e))?.as_fd().try_clone_to_owned())
             }
         };

@@ -86,11 +86,16 @@ impl Btf {
     /// The offset in bytes of a field, by a path such as `task_struct.se.cfs_rq`: each step is a member,
     /// found in anonymous members as well, and all but the last are embedded structs.
     ///
+    /// A path such as `cgroup_subsys_id::memory_cgrp_id` names a value of an enum.
+    ///
     /// A path such as `sched_switch(4)` asks whether a tracepoint has so many arguments, and gives 1.
     pub(super) fn resolve(&self, path: &str) -> Option<u32> {
         if let Some((tracepoint, argument)) = path.strip_suffix(')').and_then(|p| p.split_once('(')) {
             let arguments = self.tracepoint_arguments(tracepoint)?;
             return (arguments >= argument.parse().ok()?).then_some(1);
+        }
+        if let Some((of, value)) = path.split_once("::") {
+            return self.enum_value(of, value);
         }
         let mut steps = path.split('.');
         let mut current = self.find(Kind::Struct, steps.next()?)?;
@@ -146,6 +151,15 @@ impl Btf {
         let header = [u32::from(MAGIC) | 1 << 16, 24, 0, types_length, types_length, strings_length];
         let words = header.into_iter().chain(types.into_iter().flatten());
         words.flat_map(u32::to_ne_bytes).chain(strings).collect()
+    }
+
+    fn enum_value(&self, of: &str, name: &str) -> Option<u32> {
+        let values = self.get(self.find(Kind::Enum, of)?)?;
+        let at = (0..values.members).map(|n| values.body + n * 8);
+        at.into_iter().find_map(|at| {
+            let is_it = self.is_named(word(&self.data, at)?, name);
+            is_it.then(|| word(&self.data, at + 4))?
+        })
     }
 
     fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
@@ -258,10 +272,10 @@ mod tests {
 
     /// `struct inner { u32 pad; union { u64 deep; }; }; struct outer { u64 first; struct inner in; u32 bits:3; }`
     /// `typedef void (*btf_trace_x)(void *, u64, u64); void bpf_iter_y(void *, u64, u64);
-    /// enum reason { NONE = 0, MASK = 0xffff0000 };`
+    /// enum reason { NONE = 0, MASK = 0xffff0000 }; enum number { two = 2 };`
     fn sample() -> Vec<u8> {
         let strings =
-            b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0bpf_iter_y\0reason\0NONE\0MASK\0";
+            b"\0inner\0pad\0deep\0outer\0first\0in\0bits\0btf_trace_x\0u64\0bpf_iter_y\0reason\0NONE\0MASK\0number\0two\0";
         let at = |name: &str| {
             let needle = [b"\0", name.as_bytes(), b"\0"].concat();
             u32::try_from(strings.windows(needle.len()).position(|w| w == needle).unwrap() + 1).unwrap()
@@ -277,6 +291,7 @@ mod tests {
         types.extend([at("btf_trace_x"), 8 << 24, 6]); // 7
         types.extend([at("bpf_iter_y"), 12 << 24, 5]); // 8
         types.extend([at("reason"), 6 << 24 | 2, 4, at("NONE"), 0, at("MASK"), 0xffff_0000]); // 9
+        types.extend([at("number"), 6 << 24 | 1, 4, at("two"), 2]); // 10
         let length = u32::try_from(types.len() * 4).unwrap();
         let header =
             [u32::from(MAGIC) | 1 << 16, 24, 0, length, length, u32::try_from(strings.len()).unwrap()];

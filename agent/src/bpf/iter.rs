@@ -7,14 +7,16 @@
 use std::{
     fs::File,
     io::{self, Read},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
-use aya::programs::links::FdLink;
+use aya::programs::links::{FdLink, PinnedLink};
 use rustix::fs::{Mode, OFlags};
 
 use super::private::Private;
+
+use crate::sys;
 
 /// What an iterator writes: records of one length, one pass after the other.
 pub struct Records {
@@ -71,6 +73,21 @@ pub(super) fn pin_in_private(link: FdLink) -> Result<(FdLink, OwnedFd), String> 
     let link = link.pin(&path).map_err(|error| format!("cannot pin an iterator: {error}"))?;
     let held = hold(&path).map_err(|error| format!("cannot open the pin of an iterator: {error}"))?;
     Ok((link.into(), held))
+}
+
+/// Attaches an iterator over all control groups of the unified hierarchy. Over which has to be said, as the
+/// kernel's own choice is the hierarchy as the process's namespace shows it.
+pub(super) fn over_cgroups(program: impl AsFd, sysfs: &Path) -> Result<FdLink, String> {
+    let root = ["fs/cgroup", "fs/cgroup/unified"].map(|place| sysfs.join(place));
+    let root = root.iter().find(|root| root.join("cgroup.controllers").exists());
+    let root =
+        File::open(root.ok_or("no unified hierarchy of control groups")?).map_err(|e| e.to_string())?;
+    let link = sys::iterate_cgroups(program, root).map_err(|error| format!("cannot attach: {error}"))?;
+    // Only of a pinned link does aya make one of its own.
+    let private = Private::mount()?;
+    let path = private.folder("iterator")?.join("link");
+    sys::pin(link, &path).map_err(|error| format!("cannot pin an iterator: {error}"))?;
+    Ok(PinnedLink::from_pin(&path).map_err(|error| error.to_string())?.into())
 }
 
 fn by_number(fd: &OwnedFd) -> PathBuf {

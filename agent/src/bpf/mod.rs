@@ -156,8 +156,15 @@ impl Loader {
 
         let names = Names::of(def, bytes, &settings, cpus)
             .ok_or_else(|| Unsupported(format!("the object {} cannot be read", def.object)))?;
-        let context =
-            attach::Context { def, bytes, settings: &settings, cpus, typed: &typed, btf: btf.as_ref().ok() };
+        let context = attach::Context {
+            def,
+            sysfs: &self.sysfs,
+            bytes,
+            settings: &settings,
+            cpus,
+            typed: &typed,
+            btf: btf.as_ref().ok(),
+        };
         let running = self.placement.run(&context, names, &mut lost)?;
         self.running.push((def.object, running.since));
         for hook in running.hooks.iter().filter(|hook| !hook.loses.is_empty()) {

@@ -15,6 +15,7 @@ pub static OBJECTS: &[(&str, &[u8])] = &[
     ("process", aya::include_bytes_aligned!("../../../ebpf/prebuilt/process.o")),
     ("net", aya::include_bytes_aligned!("../../../ebpf/prebuilt/net.o")),
     ("memory", aya::include_bytes_aligned!("../../../ebpf/prebuilt/memory.o")),
+    ("cgroup", aya::include_bytes_aligned!("../../../ebpf/prebuilt/cgroup.o")),
 ];
 
 /// An object without the line that says which sources and compiler it comes from: another comment or compiler

@@ -1,6 +1,5 @@
 //! Mounted file systems: their size, what is free, and whether they answer at all.
 
-mod mountinfo;
 mod prober;
 
 use std::{
@@ -18,7 +17,7 @@ use super::{CollectContext, Input, InputDef, InputError, Pattern};
 use crate::{
     accumulator::Accumulator,
     catalogue::{Label, Metric, OptionDef, OptionValue, Source, Unit},
-    source::{Content, File, Roots, SourceError},
+    source::{Content, File, Roots, SourceError, mountinfo},
 };
 
 /// Definition.

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod block;
+pub mod cgroup;
 pub mod conntrack;
 pub mod cpu;
 pub mod diskstats;
@@ -72,6 +73,7 @@ pub static INPUTS: &[&InputDef] = &[
     &process::DEF,
     &net::DEF,
     &memory::DEF,
+    &cgroup::DEF,
     &agent::DEF,
 ];
 

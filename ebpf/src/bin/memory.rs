@@ -24,9 +24,7 @@ use aya_ebpf::{
 };
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS},
-    memory::{
-        BANK_WORDS, Cause, FAULTS, LAST, Last, Mode, RECLAIMED, Scope, Stall, TIMED, VICTIMS, header,
-    },
+    memory::{BANK_WORDS, Cause, FAULTS, LAST, Last, Mode, RECLAIMED, Scope, Stall, TIMED, VICTIMS, header},
 };
 use pitot_ebpf::{
     bank::{MMAPABLE, Own, Shared},

@@ -20,8 +20,8 @@ use aya_ebpf::{
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS},
     tcp::{
-        ACCEPT, BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT, Reset,
-        STATE_WORDS, STATES, Segment, Step, TIMED, header, state,
+        ACCEPT, BANK_WORDS, CONNECT, CONNECTION, CONNECTIONS, Direction, FAILED, RESETS, RETRANSMITS, RTT,
+        Reset, STATE_WORDS, STATES, Segment, Step, TIMED, header, state,
     },
 };
 use pitot_ebpf::{

@@ -10,6 +10,7 @@
 )]
 
 mod block;
+mod cgroup;
 mod cgroups;
 mod host;
 mod irq;

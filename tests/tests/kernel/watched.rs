@@ -46,6 +46,23 @@ impl Watched {
         self.input.degraded().is_some_and(|said| said.split("; ").any(|lost| lost.starts_with(what)))
     }
 
+    pub(crate) fn of(input: Box<dyn Input>) -> Self {
+        Self { input }
+    }
+
+    /// Collects for nobody.
+    pub(crate) fn discard(&mut self) {
+        struct Nobody;
+        impl pitot::accumulator::Accumulator for Nobody {
+            fn add(&mut self, _: &pitot::accumulator::Sample<'_>) {}
+        }
+        self.input.collect(&CollectContext::new(Duration::from_secs(1)), &mut Nobody).unwrap();
+    }
+
+    pub(crate) fn variant(&self) -> String {
+        self.input.variant().unwrap_or_default()
+    }
+
     pub(crate) fn read(&mut self) -> Reading {
         self.read_after(Duration::ZERO)
     }
@@ -71,7 +88,12 @@ impl Reading {
         self.0.number(name, labels).unwrap_or(0.0) as u64
     }
 
-    /// The value of a series, if there is one.
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.samples().len()
+    }
+
+    /// The value of a series, if there is such a one.
     pub(crate) fn number(&self, name: &str, labels: &[&str]) -> Option<f64> {
         self.0.number(name, labels)
     }

@@ -6,23 +6,27 @@ use crate::source::parse;
 
 /// What a line says. The texts stand as in the file, with blanks and the like escaped.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Number of the mount; one that is in use, even by a call that hangs, is not given out again.
-    pub(super) id: u64,
-    pub(super) major: &'a [u8],
-    pub(super) minor: &'a [u8],
-    pub(super) point: &'a [u8],
-    pub(super) fstype: &'a [u8],
-    pub(super) device: &'a [u8],
+    pub(crate) id: u64,
+    pub(crate) major: &'a [u8],
+    pub(crate) minor: &'a [u8],
+    /// The directory of the file system that is seen at the mount point.
+    pub(crate) root: &'a [u8],
+    pub(crate) point: &'a [u8],
+    pub(crate) fstype: &'a [u8],
+    pub(crate) device: &'a [u8],
     /// The mount or the whole file system cannot be written to.
-    pub(super) read_only: bool,
+    pub(crate) read_only: bool,
+    /// Options of the file system itself: of a cgroup hierarchy, its controllers.
+    pub(crate) super_options: &'a [u8],
 }
 
 /// Takes a line apart. Fields are split at single blanks: the device may be empty.
-pub(super) fn parse_line(line: &[u8]) -> Option<Line<'_>> {
+pub(crate) fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     let mut fields = line.split(|&b| b == b' ');
     let id = parse::number(fields.next()?)?;
-    let (_parent, device_number, _root) = (fields.next()?, fields.next()?, fields.next()?);
+    let (_parent, device_number, root) = (fields.next()?, fields.next()?, fields.next()?);
     let (point, options) = (fields.next()?, fields.next()?);
     let (major, minor) = parse::split_once(device_number, b':')?;
     let (_, _) = (parse::number(major)?, parse::number(minor)?);
@@ -30,7 +34,17 @@ pub(super) fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     fields.by_ref().find(|field| *field == b"-")?;
     let (fstype, device, super_options) = (fields.next()?, fields.next()?, fields.next()?);
     let read_only = has_ro(options) || has_ro(super_options);
-    (!point.is_empty()).then_some(Line { id, major, minor, point, fstype, device, read_only })
+    (!point.is_empty()).then_some(Line {
+        id,
+        major,
+        minor,
+        root,
+        point,
+        fstype,
+        device,
+        read_only,
+        super_options,
+    })
 }
 
 fn has_ro(options: &[u8]) -> bool {
@@ -38,7 +52,7 @@ fn has_ro(options: &[u8]) -> bool {
 }
 
 /// Blank, tab, newline and backslash stand in the file as three octal digits.
-pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, after @ ..] = rest {
@@ -54,7 +68,7 @@ pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
 }
 
 /// A mount point as the host calls it, when the host's tree is mounted at `root`.
-pub(super) fn strip_root<'a>(point: &'a [u8], root: &Path) -> &'a [u8] {
+pub(crate) fn strip_root<'a>(point: &'a [u8], root: &Path) -> &'a [u8] {
     let root = root.as_os_str().as_encoded_bytes();
     let root = root.strip_suffix(b"/").unwrap_or(root);
     match point.strip_prefix(root) {
@@ -65,7 +79,7 @@ pub(super) fn strip_root<'a>(point: &'a [u8], root: &Path) -> &'a [u8] {
 }
 
 /// Whether a path is below another one, or the same.
-pub(super) fn is_below(path: &[u8], above: &[u8]) -> bool {
+pub(crate) fn is_below(path: &[u8], above: &[u8]) -> bool {
     let above = above.strip_suffix(b"/").unwrap_or(above);
     path.strip_prefix(above).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
 }
