@@ -19,9 +19,9 @@ pub const BANK_WORDS: usize = padded(OWNERS + owner::BANKS as usize);
 /// Calls whose errors can be counted.
 pub const CHOSEN: u32 = 32;
 /// Words of the errors of one call: by error number, 0 for numbers that have none.
-pub const ERROR_WORDS: usize = 136;
+pub const ERROR_WORDS: u32 = 136;
 /// Words of one CPU's bank of errors: by the place of the call among the chosen ones.
-pub const ERRORS_WORDS: usize = padded(CHOSEN as usize * ERROR_WORDS);
+pub const ERRORS_WORDS: usize = padded((CHOSEN * ERROR_WORDS) as usize);
 /// Words of the map that says, by the number of a call, its place among the chosen ones plus one.
 pub const CHOICE_WORDS: usize = NUMBERS as usize;
 

@@ -6,6 +6,8 @@
 
 mod owners;
 
+use std::ops::Range;
+
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS, words},
     owner,
@@ -120,10 +122,13 @@ static BPF: BpfDef = BpfDef {
     ],
     shared: OWNER_MAPS,
     // The time in which no program ran is nobody's.
-    under_way: &[UnderWay::Words { map: "SCHED", bank: BANK_WORDS, words: &[LAST..LAST + 1] }],
+    under_way: &[UnderWay::Words { map: "SCHED", bank: BANK_WORDS, words: &[CLOCKS] }],
     // Taking a slot with a compare-and-swap.
     oldest: Some(KernelVersion(5, 12)),
 };
+
+/// When each CPU last switched.
+const CLOCKS: Range<usize> = LAST..LAST + 1;
 
 static SWITCHES_TOTAL: Metric = Metric::counter(
     "sched_switches_total",

@@ -61,8 +61,8 @@ impl Place {
 
     /// Starts an agent on a free port with the inputs that have kernel programs, and one that has none.
     pub(crate) fn start(&self, more: &str, arguments: &[&str]) -> Agent {
-        let inputs =
-            ["--input", "sched,syscall,block,tcp,irq,process,loadavg,agent", "--listen", "127.0.0.1:0"];
+        let inputs = counting_and("loadavg,agent");
+        let inputs = ["--input", &inputs, "--listen", "127.0.0.1:0"];
         self.serve(self.command(more, &[&inputs, arguments].concat()))
     }
 
@@ -87,6 +87,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         crate::pins::remove(&self.pins);
     }
+}
+
+/// The inputs whose programs count at tracepoints, with an object each.
+pub(crate) const COUNTING: [&str; 8] =
+    ["block", "irq", "memory", "net", "process", "sched", "syscall", "tcp"];
+
+/// Those and others, for the command line.
+pub(crate) fn counting_and(others: &str) -> String {
+    format!("{},{others}", COUNTING.join(","))
 }
 
 pub(crate) struct Agent {

@@ -13,14 +13,10 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    agent::{Agent, BINARY, Place},
+    agent::{Agent, BINARY, COUNTING, Place, counting_and},
     host::can_run,
     pins,
 };
-
-const KERNEL_INPUTS: [&str; 6] = ["sched", "syscall", "block", "tcp", "irq", "process"];
-const ARGUMENTS: [&str; 4] =
-    ["--input", "sched,syscall,block,tcp,irq,process,loadavg", "--listen", "127.0.0.1:0"];
 
 fn has_no_kernel_objects(agent: &Agent) {
     let files = agent.open_files();
@@ -41,13 +37,15 @@ fn without_root_the_host_is_served_and_the_kernel_says_what_it_needs() {
     for path in [place.path(), &binary] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let mut command = place.command_of(&binary, "", &ARGUMENTS);
+    let inputs = counting_and("loadavg");
+    let arguments = ["--input", &inputs, "--listen", "127.0.0.1:0"];
+    let mut command = place.command_of(&binary, "", &arguments);
     command.uid(65534).gid(65534);
     let agent = place.serve(command);
 
     assert_eq!(agent.state("loadavg")[0], "running");
     assert!(agent.scrape().contains_key("node_load1"));
-    for input in KERNEL_INPUTS {
+    for input in COUNTING {
         let [state, _, reason] = agent.state(input);
         assert_eq!(state, "unsupported", "{input}: {reason}");
         assert!(reason.contains("needs root, or the capabilities CAP_BPF and CAP_PERFMON"), "{reason}");
@@ -61,7 +59,7 @@ fn without_ebpf_nothing_is_loaded_and_nothing_pinned() {
     let place = Place::new("off");
     let agent = place.start("", &["--no-ebpf"]);
     assert!(agent.scrape().contains_key("node_load1"));
-    for input in KERNEL_INPUTS {
+    for input in COUNTING {
         let [state, _, reason] = agent.state(input);
         assert!(state == "unsupported" || state == "off", "{state}: {reason}");
         assert!(reason.contains("switched off"), "{reason}");
@@ -75,7 +73,8 @@ fn without_ebpf_nothing_is_loaded_and_nothing_pinned() {
 
 /// An agent in a mount namespace of its own, after commands of a shell.
 fn in_namespace(place: &Place, commands: &str) -> Agent {
-    let inner = place.command("", &ARGUMENTS);
+    let inputs = counting_and("loadavg");
+    let inner = place.command("", &["--input", &inputs, "--listen", "127.0.0.1:0"]);
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &format!("{commands} && exec \"$0\" \"$@\"")]);
     command.arg(inner.get_program()).args(inner.get_args());
@@ -89,7 +88,7 @@ fn a_missing_bpf_file_system_is_mounted() {
     }
     let place = Place::new("unmounted");
     let agent = in_namespace(&place, "mount -t tmpfs none /sys/fs/bpf");
-    for input in KERNEL_INPUTS {
+    for input in COUNTING {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
     // In its own namespace; the host's has none of it.
@@ -105,7 +104,7 @@ fn a_read_only_bpf_file_system_costs_the_pins_alone() {
     }
     let place = Place::new("readonly");
     let agent = in_namespace(&place, "mount -t bpf none /sys/fs/bpf && mount -o remount,ro /sys/fs/bpf");
-    for input in KERNEL_INPUTS {
+    for input in COUNTING {
         let [state, variant, reason] = agent.state(input);
         assert_eq!([state.as_str(), &variant], ["degraded", "tp_btf"]);
         assert!(reason.contains("not pinned, so counters restart with the agent"), "{reason}");

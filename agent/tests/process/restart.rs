@@ -9,7 +9,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    agent::{Place, calls},
+    agent::{COUNTING, Place, calls},
     host::can_run,
     pins, raw,
 };
@@ -25,11 +25,7 @@ fn assert_monotonic(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64
     for (series, value) in before {
         let family = series.split('{').next().unwrap_or_default();
         let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| family.ends_with(end));
-        if counts
-            && ["sched", "syscall", "block", "tcp", "irq", "net"]
-                .iter()
-                .any(|f| family.starts_with(&format!("pitot_{f}_")))
-        {
+        if counts && COUNTING.iter().any(|f| family.starts_with(&format!("pitot_{f}_"))) {
             let later = after.get(series).unwrap_or_else(|| panic!("{series} is gone"));
             assert!(later >= value, "{series} went from {value} to {later}");
         }
@@ -59,13 +55,13 @@ fn a_restart_loses_nothing_that_happens_meanwhile() {
     assert_eq!(calls(&after, name) - calls(&before, name), 2 * CALLS);
     assert_monotonic(&before, &after);
     pins::assert_whole(&place.pins);
-    for object in ["sched", "syscall", "block", "tcp", "irq", "process"] {
+    for object in COUNTING {
         let since = format!("pitot_agent_ebpf_counting_since_seconds{{object=\"{object}\"}}");
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
         assert!(before[&since] < now && before[&since] > now - 60.0, "{object}: {}", before[&since]);
         assert_eq!(before[&since].to_bits(), after[&since].to_bits(), "{object}");
     }
-    for input in ["sched", "syscall", "block", "tcp", "irq", "process"] {
+    for input in COUNTING {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
 }
@@ -113,7 +109,7 @@ fn a_kill_at_any_moment_of_the_start_does_no_harm() {
         }
     }
     let agent = place.start("", &[]);
-    for input in ["sched", "syscall", "block", "tcp", "irq", "process"] {
+    for input in COUNTING {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
     pins::assert_whole(&place.pins);

@@ -1,7 +1,7 @@
 //! Two agents on one host, and `pitot clean`.
 
 use crate::{
-    agent::{Place, calls},
+    agent::{COUNTING, Place, calls},
     host::can_run,
     pins, raw,
 };
@@ -40,7 +40,7 @@ fn a_second_agent_serves_what_the_first_one_counts() {
     let place = Place::new("second");
     let first = place.start("", &[]);
     let second = place.start("", &[]);
-    for input in ["sched", "syscall", "block", "tcp", "irq", "process"] {
+    for input in COUNTING {
         assert_eq!(first.state(input), ["running", "tp_btf", ""]);
         assert_eq!(second.state(input), ["running", "tp_btf, counted by another pitot", ""]);
     }

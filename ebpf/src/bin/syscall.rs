@@ -183,13 +183,13 @@ fn count_error(number: u64, result: i64) {
     let Some(place) = choice.get(opaque(number as usize)) else { return };
     let place = *place as usize;
     let error = result.unsigned_abs() as usize;
-    let error = if error < ERROR_WORDS { error } else { 0 };
+    let error = if error < ERROR_WORDS as usize { error } else { 0 };
     if place != 0
         && place <= CHOSEN as usize
         && let Some(bank) = SYSCALL_ERRORS.get_ptr_mut(this_cpu())
     {
         // SAFETY: the kernel returned a pointer to a whole map value; only this CPU writes it (see above).
-        Own(unsafe { &mut *bank }).add(opaque((place - 1) * ERROR_WORDS + error), 1);
+        Own(unsafe { &mut *bank }).add(opaque((place - 1) * ERROR_WORDS as usize + error), 1);
     }
 }
 

@@ -66,7 +66,7 @@ impl Group {
         }
         roots.sort_unstable();
         roots.dedup();
-        let dirs: Vec<_> = roots.iter().map(|root| root.join(&label[1..])).collect();
+        let dirs: Vec<_> = roots.iter().map(|root| root.join(label.trim_start_matches('/'))).collect();
         for dir in &dirs {
             fs::create_dir(dir).unwrap();
         }
@@ -75,7 +75,7 @@ impl Group {
 
     fn file(&self, controller: &str, first: &str, second: &str) -> Option<PathBuf> {
         let (root, is_second) = place(controller)?;
-        Some(root.join(&self.label[1..]).join(if is_second { second } else { first }))
+        Some(root.join(self.label.trim_start_matches('/')).join(if is_second { second } else { first }))
     }
 
     /// Starts a process that does its work in the group, at once.
@@ -190,12 +190,12 @@ fn figures_of_a_group_are_those_of_its_members() {
         let modes = ["user", "system"].map(|mode| get("cgroup_cpu_seconds_total", &[mode]).unwrap());
         assert!((modes[0] + modes[1] - usage).abs() < 0.03, "{modes:?} of {usage}");
         match get("cgroup_pids", &[]) {
-            Some(pids) => assert_eq!(pids, group.threads() as f64),
+            Some(pids) => assert!((pids - group.threads() as f64).abs() < 0.5, "{pids}"),
             None => _ = skip("needs the controller pids"),
         }
         match get("cgroup_memory_usage_bytes", &[]) {
             Some(bytes) => {
-                let touched = (2 * MIB << 20) as f64;
+                let touched = ((2 * MIB) << 20) as f64;
                 assert!((touched..touched * 1.3).contains(&bytes), "{bytes} bytes, {touched} were touched");
                 assert!(get("cgroup_memory_peak_bytes", &[]).is_none_or(|peak| peak >= touched));
             }
@@ -279,7 +279,7 @@ fn births_and_deaths_are_noticed_at_the_next_reading() {
             reading.number("cgroup_cpu_usage_seconds_total", &[label]).is_some()
         };
         assert!(usage(&way.read(), &group.label));
-        let below = unified().map(|root| root.join(&group.label[1..]).join("a/b"));
+        let below = unified().map(|root| root.join(group.label.trim_start_matches('/')).join("a/b"));
         if let Some(below) = &below {
             fs::create_dir_all(below).unwrap();
             assert!(usage(&way.read(), &format!("{}/a/b", group.label)));
@@ -307,7 +307,7 @@ fn cost() {
     let group = Group::make("cost");
     // Version 1 has only files, so it would be in all of the figures.
     let Some(root) = unified() else { return };
-    let dirs = [root.join(&group.label[1..])];
+    let dirs = [root.join(group.label.trim_start_matches('/'))];
     for dir in &dirs {
         (0..GROUPS).for_each(|n| fs::create_dir(dir.join(n.to_string())).unwrap());
     }

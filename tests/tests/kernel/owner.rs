@@ -53,7 +53,7 @@ fn spin_and_nap() {
     let before = used();
     (0..NAPS).for_each(|_| thread::sleep(Duration::from_micros(200)));
     spin(before + SPIN);
-    println!("used {}", (used() - before).as_nanos());
+    println!("used {}", used().saturating_sub(before).as_nanos());
 }
 
 #[test]

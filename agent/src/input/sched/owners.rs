@@ -152,7 +152,7 @@ impl ByOwner {
         charged += bank(PAST, waits).0;
         let idle = self.idle(sched);
         acc.put(&IDLE_SECONDS, &[], seconds(idle));
-        let all = self.all(sched, now);
+        let all = all(sched, now);
         acc.put(&UNACCOUNTED_SECONDS, &[], (all as f64 - charged as f64 - idle as f64) / 1e9);
         deliver_usage(acc, usage);
     }
@@ -197,12 +197,6 @@ impl ByOwner {
         });
         idle.sum()
     }
-
-    /// The time of all CPUs since each one's first switch.
-    fn all(&self, sched: &View, now: u64) -> u64 {
-        let firsts = sched.words().chunks_exact(BANK_WORDS).map(|bank| bank[FIRST].load(Ordering::Relaxed));
-        firsts.filter(|&first| first != 0).map(|first| now.saturating_sub(first)).sum()
-    }
 }
 
 impl Drop for ByOwner {
@@ -225,6 +219,12 @@ impl Others {
         }
         self.waits.add(waits);
     }
+}
+
+/// The time of all CPUs since each one's first switch.
+fn all(sched: &View, now: u64) -> u64 {
+    let firsts = sched.words().chunks_exact(BANK_WORDS).map(|bank| bank[FIRST].load(Ordering::Relaxed));
+    firsts.filter(|&first| first != 0).map(|first| now.saturating_sub(first)).sum()
 }
 
 /// The slot of a CPU's holder, if it is one.

@@ -16,7 +16,7 @@ use crate::{
 pub(super) static ERRORS_TOTAL: Metric = Metric::counter(
     "syscall_errors_total",
     "Chosen system calls that failed, by name and error; other is an error without a number of its own, such as being restarted.",
-    &[Label::bounded("syscall", CHOSEN), Label::bounded("errno", ERROR_WORDS as u32)],
+    &[Label::bounded("syscall", CHOSEN), Label::bounded("errno", ERROR_WORDS)],
 )
 .since(Since::Attach);
 
@@ -25,7 +25,7 @@ pub(super) struct Errors {
     /// The names of the chosen calls, in the order of their places.
     chosen: Vec<Box<[u8]>>,
     /// The names of errors, by number.
-    errors: Vec<String>,
+    names: Vec<String>,
     /// Tells the program which calls are chosen.
     _choice: WritableView,
 }
@@ -48,15 +48,15 @@ impl Errors {
         Ok(Self {
             banks: opened.view("SYSCALL_ERRORS", opened.cpus(), ERRORS_WORDS)?,
             chosen,
-            errors: (0..ERROR_WORDS).map(error_name).collect(),
+            names: (0..ERROR_WORDS).map(error_name).collect(),
             _choice: choice,
         })
     }
 
     pub(super) fn collect(&self, acc: &mut dyn Accumulator) {
         for (place, call) in self.chosen.iter().enumerate() {
-            for (number, error) in self.errors.iter().enumerate() {
-                let count = self.banks.sum(ERRORS_WORDS, place * ERROR_WORDS + number);
+            for (number, error) in self.names.iter().enumerate() {
+                let count = self.banks.sum(ERRORS_WORDS, place * ERROR_WORDS as usize + number);
                 // An error that never happened has no series.
                 if count > 0 {
                     acc.put(&ERRORS_TOTAL, &[call, error.as_bytes()], count);
@@ -67,8 +67,8 @@ impl Errors {
 }
 
 /// The name of an error as programmers write it.
-fn error_name(number: usize) -> String {
-    let error = i32::try_from(number).map_or(Errno::UnknownErrno, Errno::from_raw);
+fn error_name(number: u32) -> String {
+    let error = Errno::from_raw(number.cast_signed());
     match (number, error) {
         (0, _) => "other".to_owned(),
         (_, Errno::UnknownErrno) => number.to_string(),
