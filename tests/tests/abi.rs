@@ -203,7 +203,7 @@ fn every_setting_of_an_object_is_set_by_its_input() {
         let source = sources::root().join("agent/src/input").join(input.name).with_extension("rs");
         let parts = fs::read_dir(source.with_extension("")).into_iter().flatten();
         let files = [source].into_iter().chain(parts.map(|part| part.unwrap().path()));
-        let source: String = files.map(|file| fs::read_to_string(file).unwrap()).collect();
+        let source: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
         for setting in contents.settings {
             assert!(source.contains(&format!("\"{setting}\"")), "{}: nobody sets {setting}", def.object);
         }
