@@ -122,7 +122,7 @@ fn the_waits_of_all_cgroups_are_the_waits_of_all_tasks() {
             }
             ((all.count, all.sum), cgroups)
         };
-        thread::sleep(Duration::from_millis(300));
+        (0..NAPS).for_each(|_| thread::sleep(Duration::from_micros(200)));
         let (all, cgroups) = sums(&sched.read());
         // Waits end while a reading is taken.
         let near = |a: u64, b: u64, slack: u64| a.abs_diff(b) <= slack + a / 50;
