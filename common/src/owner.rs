@@ -56,6 +56,8 @@ pub mod cpu {
     pub const LAST_ID: usize = 1;
     /// Its slot.
     pub const LAST_SLOT: usize = 2;
+    /// For the program alone.
+    pub const SCRATCH: usize = 3;
     /// In [`CURRENT`]: nobody runs.
     pub const IDLE: u64 = u64::MAX;
     /// Words in all.

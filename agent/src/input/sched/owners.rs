@@ -58,7 +58,7 @@ pub(super) static IDLE_SECONDS: Metric = Metric::counter(
 
 pub(super) static UNACCOUNTED_SECONDS: Metric = Metric::gauge(
     "sched_unaccounted_seconds",
-    "CPU time since counting began that is charged to no cgroup and was not idle either.",
+    "CPU time since counting began that is charged to no cgroup and was not idle either: a switch was not seen.",
     &[],
 )
 .unit(Unit::Seconds);
