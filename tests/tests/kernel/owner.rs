@@ -14,13 +14,14 @@ use pitot_common::owner::SLOTS;
 use crate::{
     cgroups::{self, Cgroup},
     host::{can_run, note, skip},
-    proc,
+    proc, raw,
     settle::settle,
     watched::{Reading, Watched},
 };
 
 /// CPU time that a child takes.
 const SPIN: Duration = Duration::from_millis(400);
+const CALLS: u64 = 50_000;
 /// How often a child leaves the CPU of itself.
 const NAPS: u32 = 200;
 
@@ -162,6 +163,30 @@ fn cpu_time_is_conserved() {
         let rest = reading.number("sched_unaccounted_seconds", &[]).unwrap();
         assert!(rest.abs() < kernel * 0.02, "{rest} s of {kernel} s are nobody's");
         note(&format!("{mine:.3} s charged or idle, {kernel:.3} s to the kernel, {rest:.6} s nobody's"));
+    });
+}
+
+#[test]
+#[ignore = "the child of the next test"]
+fn make_calls() {
+    let [cgroup] = cgroups::told().try_into().unwrap();
+    cgroups::enter(&cgroup);
+    // Who runs is noted when tasks switch.
+    thread::sleep(Duration::from_millis(1));
+    (0..CALLS).for_each(|_| raw::call(libc::SYS_sched_get_priority_max));
+}
+
+#[test]
+fn calls_are_counted_for_the_cgroup_of_their_caller() {
+    let Some(tree) = can_own() else { return };
+    settle(|| {
+        let mut syscall = Watched::open_beside("sched", "syscall", &[]);
+        let cgroups = [Cgroup::new(&tree)];
+        cgroups::run("owner::make_calls", &cgroups);
+        let reading = syscall.read();
+        let calls = reading.count("syscall_cgroup_calls_total", &[&cgroups[0].name()]);
+        // It makes others as well: it speaks, and ends.
+        assert!(calls >= CALLS && calls <= CALLS + 2_000, "{calls} of {CALLS}");
     });
 }
 
