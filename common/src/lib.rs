@@ -19,4 +19,5 @@ pub mod irq;
 pub mod owner;
 pub mod sched;
 pub mod syscall;
+pub mod table;
 pub mod tcp;

@@ -7,6 +7,7 @@
 pub mod bank;
 pub mod kernel;
 pub mod owner;
+pub mod table;
 
 /// Never reached: the verifier rejects a program that could panic, because this loops.
 #[panic_handler]
