@@ -42,11 +42,28 @@ fn search<const WORDS: usize, const SLOTS: u32, const WAYS: u32>(
     set: u32,
     identity: u64,
 ) -> (u32, u32) {
+    const { assert!(WAYS == EIGHT || WAYS == 2 * EIGHT) };
+    let (mine, free) = search_eight::<WORDS, SLOTS>(table, set, identity);
+    if WAYS == EIGHT {
+        return (mine, free);
+    }
+    let (more_mine, more_free) = search_eight::<WORDS, SLOTS>(table, set + EIGHT, identity);
+    (mine | more_mine << EIGHT, free | more_free << EIGHT)
+}
+
+/// As many as the compiler writes out in a row: of more it would make a loop.
+const EIGHT: u32 = 8;
+
+#[inline(always)]
+fn search_eight<const WORDS: usize, const SLOTS: u32>(
+    table: &[u64; WORDS],
+    first: u32,
+    identity: u64,
+) -> (u32, u32) {
     let (mut mine, mut free) = (0, 0);
-    // Some comparisons in a row: the compiler leaves no loop.
     let mut way = 0;
-    while way < WAYS {
-        let at = (set + way) % SLOTS;
+    while way < EIGHT {
+        let at = (first + way) % SLOTS;
         // SAFETY: a reference to a word of the table; volatile, because other CPUs write it.
         let here = unsafe { core::ptr::read_volatile(&raw const table[at as usize]) };
         mine |= equal(here, identity) << way;
