@@ -173,25 +173,25 @@ static COUNTING_SINCE: Metric = Metric::gauge(
 static MAP_BYTES: Metric = Metric::gauge(
     "agent_ebpf_map_bytes",
     "Kernel memory of a map that a kernel program writes.",
-    &[Label::bounded("map", 32)],
+    &[Label::bounded("map", 64)],
 )
 .unit(Unit::Bytes);
 static MISSED_RUNS: Metric = Metric::counter(
     "agent_ebpf_missed_runs_total",
     "Runs of a kernel program that the kernel skipped because it was already running on that CPU.",
-    &[Label::bounded("program", 32)],
+    &[Label::bounded("program", 64)],
 )
 .since(Since::Attach);
 static SAMPLED_RUNS: Metric = Metric::counter(
     "agent_ebpf_sampled_runs_total",
     "Runs of a kernel program while the kernel's BPF statistics were on.",
-    &[Label::bounded("program", 32)],
+    &[Label::bounded("program", 64)],
 )
 .since(Since::Start);
 static SAMPLED_SECONDS: Metric = Metric::counter(
     "agent_ebpf_sampled_seconds_total",
     "CPU time of a kernel program while the kernel's BPF statistics were on.",
-    &[Label::bounded("program", 32)],
+    &[Label::bounded("program", 64)],
 )
 .unit(Unit::Seconds)
 .since(Since::Start);
