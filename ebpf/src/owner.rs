@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Finding the slot of a cgroup, or taking one (layout and rules: `pitot_common::owner`).
+//! Finding the slot of a cgroup, or taking one, and noting its name (layout and rules: `pitot_common::owner`).
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
-use aya_ebpf::maps::Array;
-use pitot_common::owner::{FREE, OTHER, SLOTS, TABLE_WORDS, WAYS, sets};
+use aya_ebpf::{
+    helpers::{bpf_probe_read_kernel, generated::bpf_probe_read_kernel_str},
+    maps::Array,
+};
+use pitot_common::owner::{FREE, OTHER, SLOTS, TABLE_WORDS, WAYS, note, sets};
 
 use crate::bank::opaque;
 
@@ -88,4 +91,60 @@ fn take(table: &mut [u64; TABLE_WORDS], at: u32, cgroup: u64) -> u32 {
         atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(cell, FREE, cgroup)
     };
     if taken || owner == cgroup { at } else { OTHER }
+}
+
+/// The directory of a cgroup in the unified tree, by its address; the offsets are those of its fields.
+#[derive(Clone, Copy)]
+pub struct Node {
+    /// `kernfs_node`
+    pub address: u64,
+    /// `kernfs_node.id`
+    pub id: u32,
+    /// `kernfs_node.name`
+    pub name: u32,
+    /// `kernfs_node.parent`
+    pub parent: u32,
+}
+
+impl Node {
+    /// What identifies the cgroup; 0 if it cannot be read.
+    #[inline(always)]
+    pub fn id(self) -> u64 {
+        Self::read(self.address, self.id)
+    }
+
+    /// Notes the names of the directory and of the one above it.
+    #[inline(always)]
+    pub fn note(self, words: &mut [u64; note::WORDS]) {
+        // SAFETY: a word of the note; volatile, so that it is 0 before anything else changes.
+        unsafe { (&raw mut words[note::ID]).write_volatile(0) };
+        let parent = Self::read(self.address, self.parent);
+        let name = Self::read(parent, self.name);
+        // SAFETY: there is room for so many bytes; the helper checks the address of the name.
+        unsafe {
+            bpf_probe_read_kernel_str(
+                (&raw mut words[note::PARENT]).cast(),
+                note::PARENT_BYTES as u32,
+                name as *const _,
+            )
+        };
+        let name = Self::read(self.address, self.name);
+        // SAFETY: as above.
+        unsafe {
+            bpf_probe_read_kernel_str(
+                (&raw mut words[note::NAME]).cast(),
+                note::NAME_BYTES as u32,
+                name as *const _,
+            )
+        };
+        // SAFETY: as above; the last of all.
+        unsafe { (&raw mut words[note::ID]).write_volatile(self.id()) };
+    }
+
+    #[inline(always)]
+    fn read(address: u64, offset: u32) -> u64 {
+        let at = (address as *const u8).wrapping_add(offset as usize);
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel(at.cast::<u64>()) }.unwrap_or(0)
+    }
 }
