@@ -84,7 +84,10 @@ setting! {
     OWNERS_ON: u32;
     /// 1 when the victim is an argument; otherwise that is its number.
     VICTIM_TASK: u32;
-    /// `task_struct.pid`, for that.
+    /// 1 when that takes the signals, and when the task that is sent one is an argument.
+    OWNERS_SIGNAL: u32;
+    SIGNAL_HOOK: u32;
+    /// `task_struct.pid`
     TASK_PID: u32;
     /// `task_struct.cgroups`, `css_set.dfl_cgrp`, `cgroup.kn`: the directory of the cgroup.
     TASK_CGROUPS: u32;
@@ -313,7 +316,8 @@ pub fn oom_victim(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "signal_generate")]
 pub fn oom_signal(ctx: BtfTracePointContext) -> i32 {
     const SIGKILL: u32 = 9;
-    if ctx.arg::<u64>(0) as u32 == SIGKILL
+    if get!(OWNERS_SIGNAL) & get!(SIGNAL_HOOK) == 1
+        && ctx.arg::<u64>(0) as u32 == SIGKILL
         && let Some(mut doomed) = doomed()
     {
         let task: *const u8 = ctx.arg(2);
