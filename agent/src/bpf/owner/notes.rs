@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pitot_common::owner::note::{ID, NAME, NAME_BYTES, PARENT, PARENT_BYTES, WORDS};
+use pitot_common::owner::note::{ID, NAME, PARENT, PARENT_BYTES, WORDS};
 
 /// What is known of the path of the cgroup in a slot, from its end: all of it right below the root, otherwise
 /// `.../`, the name of the directory above, and its own.
@@ -11,8 +11,8 @@ pub(super) fn noted(notes: &[AtomicU64], slot: usize, cgroup: u64) -> Option<Box
     if note[ID].load(Ordering::Acquire) != cgroup {
         return None;
     }
-    let name = text(&note[NAME..NAME + NAME_BYTES / 8])?;
-    let parent = text(&note[PARENT..PARENT + PARENT_BYTES / 8]);
+    let name = text(&note[NAME..])?;
+    let parent = text(&note[PARENT..NAME]);
     if name.is_empty() {
         return None;
     }
