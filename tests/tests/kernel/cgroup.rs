@@ -306,7 +306,7 @@ fn cost() {
     let Some(root) = unified() else { return };
     let own = |root: &Path| root.join(group.label.trim_start_matches('/'));
     measure("version 2", &[own(&root)]);
-    measure("version 2, right below the root", &[root.clone()]);
+    measure("version 2, right below the root", std::slice::from_ref(&root));
     let first = |controller| place(controller).filter(|(_, is_second)| !is_second).map(|(root, _)| root);
     let mut roots: Vec<_> = ["cpu", "cpuacct", "memory", "pids"].into_iter().filter_map(first).collect();
     roots.dedup();
@@ -314,7 +314,7 @@ fn cost() {
     if let Some(disks) = first("blkio") {
         let disks = own(&disks);
         fs::create_dir(&disks).unwrap();
-        measure("version 1, disks alone", &[disks.clone()]);
+        measure("version 1, disks alone", std::slice::from_ref(&disks));
         fs::remove_dir(disks).unwrap();
     }
 }
