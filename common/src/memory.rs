@@ -1,6 +1,6 @@
 //! Memory: page faults, stalls of tasks that have to free memory themselves, and victims of the OOM killer.
 
-use crate::{bank::padded, histogram};
+use crate::{bank::padded, histogram, owner};
 
 slots! {
     /// Where a page fault comes from.
@@ -127,6 +127,20 @@ pub mod header {
     pub const LOST_ENDED: usize = 1;
     /// Ends without a start, beyond the ones that were lost.
     pub const UNSEEN: usize = 2;
+    /// Words in all.
+    pub const WORDS: usize = crate::bank::LINE_WORDS;
+}
+
+/// Words of the OOM killer's victims by owner.
+pub const OWNER_WORDS: usize = padded(owner::BANKS as usize);
+
+/// Words of one CPU about the task that was last told to die there, on kernels that say no more than its
+/// number when they call it a victim.
+pub mod doomed {
+    /// Its number.
+    pub const TASK: usize = 0;
+    /// The node of its cgroup.
+    pub const NODE: usize = 1;
     /// Words in all.
     pub const WORDS: usize = crate::bank::LINE_WORDS;
 }

@@ -27,6 +27,22 @@ pub const TABLE_WORDS: usize = padded(SHOWN + SLOTS as usize);
 /// Positions that belong together in the table.
 pub const WAYS: u32 = 8;
 
+/// Words of what is noted of an owner that may be gone before the agent has looked for its name.
+pub mod note {
+    /// The identity of the cgroup; 0 while the rest is written.
+    pub const ID: usize = 0;
+    /// The name of the directory above its own, up to a zero; the root's is empty.
+    pub const PARENT: usize = 1;
+    /// Its directory's own name, up to a zero.
+    pub const NAME: usize = 32;
+    /// Room for the parent's name, in bytes. One that fills it may have been cut.
+    pub const PARENT_BYTES: usize = (NAME - PARENT) * 8;
+    /// Room for its own name, in bytes: as long as any file's may be.
+    pub const NAME_BYTES: usize = 256;
+    /// Words in all.
+    pub const WORDS: usize = NAME + NAME_BYTES / 8;
+}
+
 /// Words of one CPU in the map that says who runs there.
 pub mod cpu {
     /// The owner of the running task: its slot plus one, [`IDLE`], or 0 when it is not known yet.

@@ -58,9 +58,12 @@ const SHAPES: &[Shape] = &[
     table("IRQ_SLOT", size_of::<u32>(), WORD),
     bank("MEMORY", memory::BANK_WORDS),
     bank("MEMORY_HEADER", memory::header::WORDS),
+    bank("MEMORY_OWNER", memory::OWNER_WORDS),
+    bank("MEMORY_NAME", owner::note::WORDS),
     table("MEMORY_START", WORD, WORD),
-    // Only the programs look into it.
+    // Only the programs look into these.
     table("MEMORY_LAST", size_of::<u32>(), WORD),
+    table("MEMORY_DOOMED", size_of::<u32>(), memory::doomed::WORDS * WORD),
     bank("NET", net::BANK_WORDS),
     bank("NET_DROP", net::REASON_WORDS),
     bank("NET_HEADER", net::header::WORDS),

@@ -4,6 +4,7 @@
 //! numbers have been shown and its banks are empty. All objects that share a table share one of these.
 
 mod names;
+mod notes;
 
 use std::{
     path::Path,
@@ -19,7 +20,10 @@ use pitot_common::{
     table::{FREE, LEAVING},
 };
 
-use self::names::{Name, Names};
+use self::{
+    names::{Name, Names},
+    notes::noted,
+};
 use super::map::{View, WritableView};
 use crate::catalogue::{Entries, MapDef};
 
@@ -73,6 +77,8 @@ struct Registry {
     /// Who runs on each CPU.
     cpus: View,
     names: Names,
+    /// By slot, what programs noted of the names.
+    notes: Option<View>,
     /// Whether slots are given back here. An agent that only looks leaves that to the one that owns the table.
     keeper: bool,
     slots: Vec<Option<Known>>,
@@ -128,6 +134,7 @@ impl Owners {
             table,
             cpus,
             names: Names::find(sysfs),
+            notes: None,
             keeper,
             slots,
             banks: Vec::new(),
@@ -151,6 +158,13 @@ impl Owners {
     pub fn clean_up(&self, view: WritableView, place: Place) {
         if let Some(mut registry) = self.registry() {
             registry.banks.push(Banks { view, place });
+        }
+    }
+
+    /// Has those that are gone before they are met named by what a program noted of them.
+    pub fn take_notes(&self, notes: View) {
+        if let Some(mut registry) = self.registry() {
+            registry.notes = Some(notes);
         }
     }
 
@@ -208,7 +222,7 @@ impl Registry {
                     }
                     None
                 }
-                _ => Some(self.meet(cgroup, now)),
+                _ => Some(self.meet(slot, cgroup, now)),
             };
             if self.keeper && self.slots[slot].as_ref().is_some_and(|known| known.name.is_some()) {
                 self.table.store(SHOWN + slot, cgroup);
@@ -216,7 +230,7 @@ impl Registry {
         }
     }
 
-    fn meet(&self, cgroup: u64, now: Instant) -> Known {
+    fn meet(&self, slot: usize, cgroup: u64, now: Instant) -> Known {
         // Two CPUs that met a cgroup at the same moment may have given it two slots: the second one's counts
         // are shown among the others'.
         if self.slots.iter().flatten().any(|known| known.cgroup == cgroup) {
@@ -224,7 +238,10 @@ impl Registry {
         }
         match self.names.of(cgroup) {
             Name::Path(path) => Known { cgroup, name: Some(path), gone: None },
-            Name::Gone => Known { cgroup, name: None, gone: Some(now) },
+            Name::Gone => {
+                let name = self.notes.as_ref().and_then(|notes| noted(notes.words(), slot, cgroup));
+                Known { cgroup, name, gone: Some(now) }
+            }
             Name::Unknown => {
                 Known { cgroup, name: Some(format!("cgroup {cgroup}").into_bytes().into()), gone: None }
             }

@@ -13,10 +13,12 @@ mod parse;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod turns;
 
 use std::path::PathBuf;
 
 use nix::sys::resource::{Resource, getrlimit};
+use pitot_common::cgroup::RECORDS;
 
 use self::{
     figures::{Figures, Limits},
@@ -44,8 +46,8 @@ pub static DEF: InputDef = InputDef {
     about: "Memory, CPU time, throttling, tasks, pressure and I/O of every control group.",
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
-    cost: "one pass of an iterator over all control groups, a file per group right below the root, and 1 MiB of \
-           kernel memory; a system call to ask for births and deaths; with version 1, or before Linux 6.1, four \
+    cost: "one pass of an iterator over all control groups, a file of up to 128 groups right below the root, one or two \
+           of up to 128 for disks, and 1 MiB of kernel memory; a system call to ask for births and deaths; with version 1, or before Linux 6.1, four \
            or five files per group, whose descriptors, at most 5120, take 5 KiB of kernel memory each",
     metrics: &[
         &MEMORY_USAGE,
@@ -68,9 +70,19 @@ pub static DEF: InputDef = InputDef {
     ],
     options: &[
         OptionDef {
+            key: "max_cgroups",
+            default: OptionValue::Integer { default: MOST, min: 1, max: RECORDS },
+            help: "Control groups with series, shallow ones first; more than some 1,700 take a higher `max_series`.",
+        },
+        OptionDef {
+            key: "depth",
+            default: OptionValue::Integer { default: DEPTH, min: 1, max: 32 },
+            help: "Levels below the root with series; containers of Kubernetes are on the fourth.",
+        },
+        OptionDef {
             key: "io",
-            default: OptionValue::Bool(false),
-            help: "Read what each control group did on each block device, which takes a file of each.",
+            default: OptionValue::Bool(true),
+            help: "Read what each control group did on each block device: from files, of 128 groups at a time, in turn.",
         },
         OptionDef {
             key: "more_files",
@@ -79,25 +91,40 @@ pub static DEF: InputDef = InputDef {
         },
     ],
     open: |cx| {
-        let options = Choice { io: cx.options.bool("io"), more_files: cx.options.bool("more_files") };
-        Ok(Box::new(Cgroups::new(cx.roots, options, Iterator::open(cx.bpf))))
+        let choice = Choice {
+            max_cgroups: cx.options.integer("max_cgroups"),
+            depth: cx.options.integer("depth"),
+            io: cx.options.bool("io"),
+            more_files: cx.options.bool("more_files"),
+        };
+        Ok(Box::new(Cgroups::new(cx.roots, choice, Iterator::open(cx.bpf))))
     },
 };
 
-/// Levels below the root that get series. Pods of Kubernetes have their containers on the fourth
+/// Levels below the root that get series unless the configuration says otherwise. Pods of Kubernetes have their containers on the fourth
 /// (`kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podX.slice/cri-containerd-Y.scope`), programs
 /// of a user of systemd on the fifth; below that a container divides itself.
-const DEPTH: usize = 5;
+const DEPTH: u32 = 5;
 /// Descriptors that are kept open, at most: the kernel keeps 5 KiB for each once it was read.
 const MOST_DESCRIPTORS: usize = 5120;
 
 /// What the configuration asks for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Choice {
+    /// Control groups with series, at most.
+    pub max_cgroups: u32,
+    /// Levels below the root that get series.
+    pub depth: u32,
     /// Figures of block devices.
     pub io: bool,
     /// Pressure and what else is dear to read from files.
     pub more_files: bool,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self { max_cgroups: MOST, depth: DEPTH, io: true, more_files: false }
+    }
 }
 
 /// Reads the control groups of the host.
@@ -173,7 +200,12 @@ impl Followed {
 }
 
 fn rules(choice: Choice, iterator: bool) -> Rules {
-    Rules { most: MOST as usize, depth: DEPTH, groups: wanted(choice), iterator }
+    Rules {
+        most: choice.max_cgroups as usize,
+        depth: choice.depth as usize,
+        groups: wanted(choice),
+        iterator,
+    }
 }
 
 fn wanted(choice: Choice) -> &'static [Group] {
@@ -229,6 +261,7 @@ impl Input for Cgroups {
             untracked = iterator.left_out();
         }
         let known = &mut followed.known;
+        known.take_turns();
         for at in 0..known.cgroups.len() {
             self.figures.clear();
             let mut limits = Limits::default();
@@ -250,7 +283,7 @@ impl Input for Cgroups {
             let cgroup = &known.cgroups[at];
             self.figures.put(&cgroup.label, acc);
             cgroup.limits.or(&limits).put(&cgroup.label, acc);
-            for io in &self.figures.io {
+            for io in &cgroup.io {
                 io.put(&cgroup.label, self.devices.name(io.major, io.minor), acc);
             }
         }

@@ -10,21 +10,25 @@
 //! * background reclaim and compaction, by `kswapd` and `kcompactd`, keep nobody from their work, and are
 //!   neither stalls nor pages that tasks reclaimed.
 
+mod owners;
+
 use std::sync::atomic::Ordering;
 
 use nix::unistd::{SysconfVar, sysconf};
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS, words},
     memory::{BANK_WORDS, Cause, FAULTS, LAST, Mode, RECLAIMED, Scope, Stall, TIMED, VICTIMS, header},
+    owner::SLOTS,
 };
 
+use self::owners::ByOwner;
 use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::{Accumulator, Histogram},
-    bpf::{Opened, map::View},
+    bpf::{Opened, map::View, owner::OWNER_MAPS},
     catalogue::{
-        BpfDef, Buckets, Entries, Field, Hook, Label, MapDef, Metric, OptionDef, OptionValue, ProgramKind,
-        Since, Source, UnderWay, Unit, Variant,
+        BpfDef, Buckets, Entries, Field, Hook, KernelVersion, Label, MapDef, Metric, OptionDef, OptionValue,
+        ProgramKind, Since, Source, UnderWay, Unit, Variant,
     },
 };
 
@@ -34,13 +38,14 @@ pub static DEF: InputDef = InputDef {
     about: "Page faults, reclaim and compaction stalls, and victims of the OOM killer, counted in the kernel.",
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
-    cost: "one short program per page fault, two and a table entry per stall; 0.4 MiB of kernel memory, and \
-           13 KiB per CPU",
+    cost: "one short program per page fault, two and a table entry per stall; 0.5 MiB of kernel memory, and \
+           13 KiB per CPU; before Linux 6.9 one per signal",
     metrics: &[
         &RECLAIM_SECONDS,
         &RECLAIMED_TOTAL,
         &COMPACTION_SECONDS,
         &OOM_KILLS_TOTAL,
+        &owners::KILLS_TOTAL,
         &FAULTS_TOTAL,
         &UNTIMED_TOTAL,
     ],
@@ -59,13 +64,16 @@ pub static DEF: InputDef = InputDef {
             let compaction = settings.has(&["CC_DIRECT", "COMPACTION_ARGS"]);
             let old = settings.has(&["COMPACTION_NUMBERS"]);
             settings.set("COMPACTION", u32::from(compaction && !old));
+            owners::decide(settings);
         })?;
+        let by_owner = ByOwner::open(cx.bpf, &opened)?;
         Ok(Box::new(Memory {
             banks: opened.view("MEMORY", opened.cpus(), BANK_WORDS)?,
             header: opened.view("MEMORY_HEADER", 1, header::WORDS)?,
             page_size: sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096).unsigned_abs(),
             degraded: missing(&opened, faults),
             times: Histogram::new(TIMES),
+            by_owner,
             opened,
         }))
     },
@@ -111,6 +119,7 @@ static BPF: BpfDef = BpfDef {
         hook_when("CGROUP_RECLAIM", "mm_vmscan_memcg_reclaim_begin", &[typed("cgroup_begin")]),
         hook_when("COMPACTION", "mm_compaction_end", &[typed("compact_end")]),
         hook_when("COMPACTION", "mm_compaction_begin", &[typed("compact_begin")]),
+        hook_when("OWNERS_SIGNAL", "signal_generate", &[typed("oom_signal")]),
         hook("mark_victim", &[typed("oom_victim"), raw("oom_victim_r")]),
         hook_when("USER_FAULTS", "page_fault_user", &[typed("fault_user")]),
         hook_when("KERNEL_FAULTS", "page_fault_kernel", &[typed("fault_kernel")]),
@@ -131,19 +140,41 @@ static BPF: BpfDef = BpfDef {
         },
         Field { setting: "USER_FAULT_HOOK", paths: &["page_fault_user(3)"], loses: FAULT },
         Field { setting: "KERNEL_FAULT_HOOK", paths: &["page_fault_kernel(3)"], loses: FAULT },
+        Field {
+            setting: "VICTIM_TASK",
+            paths: &["mark_victim(2)"],
+            loses: "nothing: the signal that kills the victim says whose it is",
+        },
+        Field { setting: "SIGNAL_HOOK", paths: &["signal_generate(5)"], loses: OWNER },
+        Field { setting: "TASK_PID", paths: &["task_struct.pid"], loses: OWNER },
+        Field { setting: "TASK_CGROUPS", paths: &["task_struct.cgroups"], loses: OWNER },
+        Field { setting: "SET_CGROUP", paths: &["css_set.dfl_cgrp"], loses: OWNER },
+        Field { setting: "CGROUP_NODE", paths: &["cgroup.kn"], loses: OWNER },
+        Field { setting: "NODE_ID", paths: &["kernfs_node.id"], loses: OWNER },
+        Field { setting: "NODE_NAME", paths: &["kernfs_node.name"], loses: OWNER },
+        Field {
+            setting: "NODE_PARENT",
+            paths: &["kernfs_node.__parent", "kernfs_node.parent"],
+            loses: OWNER,
+        },
     ],
     maps: &[
         MapDef { name: "MEMORY", entries: Entries::PerCpu },
         MapDef { name: "MEMORY_HEADER", entries: Entries::Fixed(1) },
         MapDef { name: "MEMORY_START", entries: Entries::Fixed(TIMED) },
         MapDef { name: "MEMORY_LAST", entries: Entries::Fixed(LAST) },
+        MapDef { name: "MEMORY_OWNER", entries: Entries::Fixed(1) },
+        MapDef { name: "MEMORY_NAME", entries: Entries::Fixed(SLOTS) },
+        MapDef { name: "MEMORY_DOOMED", entries: Entries::PerCpu },
     ],
-    shared: &[],
-    under_way: &[UnderWay::Map("MEMORY_START"), UnderWay::Map("MEMORY_LAST")],
-    oldest: None,
+    shared: OWNER_MAPS,
+    under_way: &[UnderWay::Map("MEMORY_START"), UnderWay::Map("MEMORY_LAST"), UnderWay::Map("MEMORY_DOOMED")],
+    // Taking a slot with a compare-and-swap.
+    oldest: Some(KernelVersion(5, 12)),
 };
 
 const COMPACTION: &str = "compaction stalls";
+const OWNER: &str = "victims by cgroup";
 const FAULT: &str = "nothing where page faults are switched off, otherwise those of this mode";
 
 /// From a reclaim that finds its pages at once to one that waits for slow disks.
@@ -205,6 +236,7 @@ struct Memory {
     page_size: u64,
     degraded: Option<String>,
     times: Histogram,
+    by_owner: Option<ByOwner>,
 }
 
 impl Memory {
@@ -235,7 +267,7 @@ impl Input for Memory {
         self.degraded.clone()
     }
 
-    fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+    fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
         for &scope in Scope::ALL {
             if scope == Scope::Cgroup && !self.opened.is_on("CGROUP_RECLAIM") {
                 continue;
@@ -250,6 +282,9 @@ impl Input for Memory {
         }
         for cause in Cause::ALL {
             acc.put(&OOM_KILLS_TOTAL, &[cause.label().as_bytes()], self.sum(VICTIMS + cause.index()));
+        }
+        if let Some(by_owner) = &self.by_owner {
+            by_owner.collect(cx.started, acc);
         }
         for (mode, setting) in [(Mode::User, "USER_FAULTS"), (Mode::Kernel, "KERNEL_FAULTS")] {
             if self.opened.is_on(setting) {

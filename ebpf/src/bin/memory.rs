@@ -13,6 +13,10 @@
 //! A task sleeps in between the ends of a stall and may move, so its start is in a table by task. Whatever the
 //! task does in the meantime, it is in one stall of a kind: the kernel lets nobody reclaim memory that does so
 //! already.
+//!
+//! A victim is counted for its cgroup, whose name is noted with that: it may be removed before the agent comes
+//! by. Where the kernel calls a task a victim by its number alone, it has told that task to die just before,
+//! in the same breath and on the same CPU, and then the task itself is known.
 #![no_std]
 #![no_main]
 
@@ -24,13 +28,19 @@ use aya_ebpf::{
 };
 use pitot_common::{
     histogram::{Scale, TIME_SLOTS},
-    memory::{BANK_WORDS, Cause, FAULTS, LAST, Last, Mode, RECLAIMED, Scope, Stall, TIMED, VICTIMS, header},
+    memory::{
+        BANK_WORDS, Cause, FAULTS, LAST, Last, Mode, OWNER_WORDS, RECLAIMED, Scope, Stall, TIMED, VICTIMS,
+        doomed, header,
+    },
+    owner::{OTHER, SLOTS, note},
 };
 use pitot_ebpf::{
-    bank::{MMAPABLE, Own, Shared},
+    bank::{MMAPABLE, Own, Shared, opaque},
     get,
     kernel::field,
-    object, setting,
+    object,
+    owner::{Node, slot_of},
+    owners, setting,
 };
 
 /// Banks by CPU.
@@ -44,6 +54,16 @@ static MEMORY_START: HashMap<u64, u64> = HashMap::with_max_entries(TIMED, 0);
 /// The scope that tasks last reclaimed for, by [`Last::word`].
 #[map]
 static MEMORY_LAST: Array<u64> = Array::with_max_entries(LAST, 0);
+/// Victims by owner.
+#[map]
+static MEMORY_OWNER: Array<[u64; OWNER_WORDS]> = Array::with_max_entries(1, MMAPABLE);
+/// The names of owners that had victims.
+#[map]
+static MEMORY_NAME: Array<[u64; note::WORDS]> = Array::with_max_entries(SLOTS, MMAPABLE);
+/// Who was last told to die, by CPU.
+#[map]
+static MEMORY_DOOMED: Array<[u64; doomed::WORDS]> = Array::with_max_entries(1, 0);
+owners!();
 
 setting! {
     /// 1 when user page faults are counted, and when the kernel has their tracepoint.
@@ -60,6 +80,23 @@ setting! {
     COMPACTION_NUMBERS: u32;
     /// `compact_control.direct_compaction`
     CC_DIRECT: u32;
+    /// 1 when victims are counted by cgroup.
+    OWNERS_ON: u32;
+    /// 1 when the victim is an argument; otherwise that is its number.
+    VICTIM_TASK: u32;
+    /// 1 when that takes the signals, and when the task that is sent one is an argument.
+    OWNERS_SIGNAL: u32;
+    SIGNAL_HOOK: u32;
+    /// `task_struct.pid`
+    TASK_PID: u32;
+    /// `task_struct.cgroups`, `css_set.dfl_cgrp`, `cgroup.kn`: the directory of the cgroup.
+    TASK_CGROUPS: u32;
+    SET_CGROUP: u32;
+    CGROUP_NODE: u32;
+    /// `kernfs_node.id`, `name`, `parent`
+    NODE_ID: u32;
+    NODE_NAME: u32;
+    NODE_PARENT: u32;
 }
 
 #[inline(always)]
@@ -214,9 +251,81 @@ pub fn compact_end(ctx: BtfTracePointContext) -> i32 {
     if is_direct(&ctx) { ends(Stall::Compaction) } else { 0 }
 }
 
+/// The directory of a task's cgroup in the unified tree.
+#[inline(always)]
+fn node_of(task: *const u8) -> u64 {
+    // SAFETY: a trusted task pointer, and each step from it to its cgroup's node; the offsets come from the
+    // kernel's BTF.
+    let set: *const u8 = unsafe { field(task, get!(TASK_CGROUPS)) };
+    // SAFETY: as above.
+    let cgroup: *const u8 = unsafe { field(set, get!(SET_CGROUP)) };
+    // SAFETY: as above.
+    unsafe { field(cgroup, get!(CGROUP_NODE)) }
+}
+
+#[inline(always)]
+fn doomed() -> Option<Own<'static, { doomed::WORDS }>> {
+    // SAFETY: a helper without preconditions.
+    let words = MEMORY_DOOMED.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })?;
+    // SAFETY: the kernel returned a pointer to a whole map value of this CPU. What comes in between are other
+    // signals, and a number that is not the victim's is of no use.
+    Some(Own(unsafe { &mut *words }))
+}
+
+/// The directory of the cgroup of the task with this number, if it is the one that was just told to die.
+#[inline(always)]
+fn node_of_doomed(task: u64) -> u64 {
+    match doomed() {
+        Some(mut doomed) if doomed.get(doomed::TASK) == task => {
+            doomed.set(doomed::TASK, 0);
+            doomed.get(doomed::NODE)
+        }
+        _ => 0,
+    }
+}
+
+/// Counts a victim for its cgroup, in this directory; 0 if that is not known.
+#[inline(always)]
+fn victim_of(address: u64) {
+    let node = Node { address, id: get!(NODE_ID), name: get!(NODE_NAME), parent: get!(NODE_PARENT) };
+    let id = if address == 0 { 0 } else { node.id() };
+    let slot = if id == 0 { OTHER } else { slot_of(&OWNER_TABLE, id) };
+    // The table of names has none for the others.
+    if let Some(note) = MEMORY_NAME.get_ptr_mut(slot) {
+        // SAFETY: the kernel returned a pointer to a whole map value. It kills one at a time.
+        node.note(unsafe { &mut *note });
+    }
+    if let Some(victims) = MEMORY_OWNER.get_ptr_mut(0) {
+        // SAFETY: the kernel returned a pointer to a whole map value; `Shared` adds atomically.
+        Shared(unsafe { &mut *victims }).add(opaque(slot as usize), 1);
+    }
+}
+
 #[btf_tracepoint(function = "mark_victim")]
-pub fn oom_victim(_ctx: BtfTracePointContext) -> i32 {
+pub fn oom_victim(ctx: BtfTracePointContext) -> i32 {
+    if get!(OWNERS_ON) == 1 {
+        victim_of(if get!(VICTIM_TASK) == 1 {
+            node_of(ctx.arg(0))
+        } else {
+            node_of_doomed(ctx.arg::<u64>(0) & 0xffff_ffff)
+        });
+    }
     victim()
+}
+
+#[btf_tracepoint(function = "signal_generate")]
+pub fn oom_signal(ctx: BtfTracePointContext) -> i32 {
+    const SIGKILL: u32 = 9;
+    if get!(OWNERS_SIGNAL) & get!(SIGNAL_HOOK) == 1
+        && ctx.arg::<u64>(0) as u32 == SIGKILL
+        && let Some(mut doomed) = doomed()
+    {
+        let task: *const u8 = ctx.arg(2);
+        doomed.set(doomed::NODE, node_of(task));
+        // SAFETY: a trusted task pointer; the offset comes from the kernel's BTF.
+        doomed.set(doomed::TASK, u64::from(unsafe { field::<u32>(task, get!(TASK_PID)) }));
+    }
+    0
 }
 
 // Without BTF: what every kernel has, and whose arguments are numbers.

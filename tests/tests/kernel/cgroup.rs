@@ -161,7 +161,7 @@ fn work_in_a_group() {
 
 /// The input as it runs by default here, and from files alone.
 fn ways() -> [Watched; 2] {
-    let choice = Choice { io: true, more_files: true };
+    let choice = Choice { more_files: true, ..Choice::default() };
     let files = Cgroups::from_files(&Roots::default(), choice);
     [Watched::open("cgroup", &[("more_files", true), ("io", true)]), Watched::of(Box::new(files))]
 }
@@ -299,23 +299,43 @@ fn births_and_deaths_are_noticed_at_the_next_reading() {
 #[test]
 #[ignore = "a measurement"]
 fn cost() {
-    const GROUPS: usize = 1000;
-    const ROUNDS: u32 = 50;
     if !can_run() {
         return;
     }
     let group = Group::make("cost");
-    // Version 1 has only files, so it would be in all of the figures.
     let Some(root) = unified() else { return };
-    let dirs = [root.join(group.label.trim_start_matches('/'))];
-    for dir in &dirs {
-        (0..GROUPS).for_each(|n| fs::create_dir(dir.join(n.to_string())).unwrap());
+    let own = |root: &Path| root.join(group.label.trim_start_matches('/'));
+    measure("version 2", &[own(&root)]);
+    measure("version 2, right below the root", std::slice::from_ref(&root));
+    let first = |controller| place(controller).filter(|(_, is_second)| !is_second).map(|(root, _)| root);
+    let mut roots: Vec<_> = ["cpu", "cpuacct", "memory", "pids"].into_iter().filter_map(first).collect();
+    roots.dedup();
+    measure("version 1", &roots.iter().map(|root| own(root)).collect::<Vec<_>>());
+    if let Some(disks) = first("blkio") {
+        let disks = own(&disks);
+        fs::create_dir(&disks).unwrap();
+        measure("version 1, disks alone", std::slice::from_ref(&disks));
+        fs::remove_dir(disks).unwrap();
     }
-    let files = |more_files| {
-        Watched::of(Box::new(Cgroups::from_files(&Roots::default(), Choice { io: false, more_files })))
+}
+
+/// Makes a thousand groups in each of these places, and reads them in all ways.
+fn measure(what: &str, places: &[PathBuf]) {
+    const GROUPS: usize = 1000;
+    const ROUNDS: u32 = 50;
+    let dirs = || places.iter().flat_map(|place| (0..GROUPS).map(move |n| place.join(format!("cost-{n}"))));
+    dirs().for_each(|dir| fs::create_dir(dir).unwrap());
+    let files = |io, more_files| {
+        let choice = Choice { io, more_files, ..Choice::default() };
+        Watched::of(Box::new(Cgroups::from_files(&Roots::default(), choice)))
     };
-    let ways =
-        [("default", Watched::open("cgroup", &[])), ("files", files(false)), ("more files", files(true))];
+    let ways = [
+        ("default", Watched::open("cgroup", &[])),
+        ("default without disks", Watched::open("cgroup", &[("io", false)])),
+        ("files", files(true, false)),
+        ("files without disks", files(false, false)),
+        ("more files without disks", files(false, true)),
+    ];
     for (name, mut way) in ways {
         let series = way.read().len();
         let cpu = || {
@@ -330,11 +350,9 @@ fn cost() {
         let after = cpu();
         let [user, system] = [0, 1].map(|at| (after[at] - before[at]) * 1e3 / f64::from(ROUNDS));
         note(&format!(
-            "{name} ({}): {series} series, {user:.2} ms user, {system:.2} ms system",
+            "{what}, {name} ({}): {series} series, {user:.2} ms user, {system:.2} ms system",
             way.variant()
         ));
     }
-    for dir in &dirs {
-        (0..GROUPS).for_each(|n| fs::remove_dir(dir.join(n.to_string())).unwrap());
-    }
+    dirs().for_each(|dir| fs::remove_dir(dir).unwrap());
 }

@@ -2,6 +2,7 @@
 
 mod group;
 mod hungry;
+mod victims;
 
 use std::{
     fs::File,

@@ -10,9 +10,10 @@ use std::{
 };
 
 use super::{
-    figures::{Figures, Limits},
+    figures::{DeviceIo, Figures, Limits},
     files::{FIGURES, FigureFile, Group, Handle, LIMITS, has_gone, read_path},
     mounts::{Controller, Hierarchy},
+    turns::Turns,
 };
 use crate::source::SourceError;
 
@@ -32,6 +33,8 @@ pub(super) struct Cgroup {
     seen: Places,
     files: Vec<(usize, &'static FigureFile, Handle)>,
     pub(super) limits: Limits,
+    /// What it did on devices when its turn was last.
+    pub(super) io: Vec<DeviceIo>,
     /// Time in user and in system mode, as last delivered.
     pub(super) modes: [u64; 2],
     /// The iterator's record; none of one that it did not come by.
@@ -72,11 +75,20 @@ impl Rules {
     }
 }
 
+/// Control groups whose files about devices are read at one collection.
+const IO_AT_ONCE: usize = 128;
+/// Branches that the kernel adds up for one collection, each of which takes a file.
+const FLUSHED_AT_ONCE: usize = 128;
+
 /// The control groups that get series, by path.
 pub(super) struct Known {
     pub(super) hierarchies: Vec<Hierarchy>,
     pub(super) cgroups: Vec<Cgroup>,
     rules: Rules,
+    /// Whose files about devices are read this time.
+    io_turns: Turns,
+    /// Which branches are added up this time.
+    flush_turns: Turns,
     /// Descriptors that may still be kept.
     spare: usize,
     /// Control groups that were refused, by hierarchy.
@@ -88,7 +100,16 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn new(hierarchies: Vec<Hierarchy>, rules: Rules, spare: usize) -> Self {
         let refused = vec![0; hierarchies.len()];
-        Self { hierarchies, cgroups: Vec::new(), rules, spare, refused, changes: 0 }
+        Self {
+            hierarchies,
+            cgroups: Vec::new(),
+            rules,
+            io_turns: Turns::new(IO_AT_ONCE),
+            flush_turns: Turns::new(FLUSHED_AT_ONCE),
+            spare,
+            refused,
+            changes: 0,
+        }
     }
 
     /// The directory of a control group in a hierarchy.
@@ -147,6 +168,7 @@ impl Known {
         self.spare += self.cgroups[at].close(hierarchy);
         let known = &mut self.cgroups[at];
         known.places &= !(1 << hierarchy);
+        known.io.clear();
         if self.hierarchies[hierarchy].controllers == [Controller::Unified] {
             known.id = 0;
         }
@@ -201,6 +223,7 @@ impl Known {
         let known = &mut self.cgroups[at];
         self.spare += known.close(hierarchy);
         known.stale = true;
+        known.io.clear();
         let dir = dir(root, &known.path);
         for file in &FIGURES {
             if controllers.contains(&file.of)
@@ -214,9 +237,16 @@ impl Known {
         known.files.sort_by_key(|(hierarchy, ..)| *hierarchy);
     }
 
+    /// Lets the next ones have their files about devices read.
+    pub(super) fn take_turns(&mut self) {
+        self.io_turns.next(self.cgroups.len());
+    }
+
     /// Has the kernel add up what its CPUs have counted, branch by branch.
-    pub(super) fn flush(&self, buffer: &mut Vec<u8>) {
-        for known in self.cgroups.iter().filter(|known| depth(&known.path) == 1) {
+    pub(super) fn flush(&mut self, buffer: &mut Vec<u8>) {
+        let branches = || self.cgroups.iter().filter(|known| depth(&known.path) == 1);
+        let turn = self.flush_turns.next(branches().count());
+        for known in branches().skip(turn.start).take(turn.len()) {
             for (_, _, handle) in known.files.iter().filter(|(_, file, _)| file.group == Group::Flush) {
                 // What cannot be read has gone.
                 let _ = handle.read(buffer);
@@ -233,8 +263,13 @@ impl Known {
     ) -> Result<(), Trouble> {
         let known = &mut self.cgroups[at];
         let mut closed = None;
-        let is_flushed = self.rules.iterator;
-        let files = known.files.iter().filter(|(_, file, _)| !(is_flushed && file.group == Group::Flush));
+        let is_turn = self.io_turns.current().contains(&at);
+        let is_wanted = |group| match group {
+            Group::Flush => !self.rules.iterator,
+            Group::Io => is_turn,
+            Group::Core | Group::More => true,
+        };
+        let files = known.files.iter().filter(|(_, file, _)| is_wanted(file.group));
         for (hierarchy, file, handle) in files {
             let path = || dir(&self.hierarchies[*hierarchy].dir, &known.path).join(file.name);
             let text = match handle.read(buffer) {
@@ -250,6 +285,10 @@ impl Known {
                 Err(error) => return Err(Trouble::Source(SourceError::Io { path: path(), error })),
             };
             (file.parse)(text, figures).ok_or_else(|| malformed(path(), text))?;
+        }
+        if is_turn {
+            known.io.clear();
+            known.io.extend_from_slice(&figures.io);
         }
         if known.stale {
             known.read_limits(&self.hierarchies, !self.rules.iterator, buffer)?;
@@ -271,6 +310,7 @@ impl Cgroup {
             seen: 0,
             files: Vec::new(),
             limits: Limits::default(),
+            io: Vec::new(),
             modes: [0; 2],
             record: None,
             stale: true,

@@ -10,7 +10,7 @@ use crate::{
 
 use proptest::prelude::*;
 
-const ALL: Choice = Choice { io: true, more_files: true };
+const ALL: Choice = Choice { max_cgroups: MOST, depth: DEPTH, io: true, more_files: true };
 
 const SECOND: &str = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
 const HYBRID: &str = "30 23 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
@@ -169,5 +169,45 @@ proptest! {
         let tree = second(&[&name]);
         tree.write(&format!("sys/fs/cgroup/{name}/cpu.stat"), &content);
         survives(&mut input(&tree));
+    }
+}
+
+#[test]
+fn the_configuration_says_how_many_and_how_deep() {
+    let tree = second(&["a", "a/b", "a/b/c", "d"]);
+    let untracked = |choice| {
+        let acc = collect(&mut Cgroups::from_files(&tree.roots(), choice)).unwrap();
+        let names = ["/a", "/a/b", "/a/b/c", "/d"].map(|name| usage(&acc, name).is_some());
+        (names, acc.number("cgroup_untracked", &[]))
+    };
+    assert_eq!(untracked(Choice { depth: 2, ..ALL }), ([true, true, false, true], Some(1.0)));
+    let (names, left_out) = untracked(Choice { max_cgroups: 2, ..ALL });
+    assert_eq!((names, left_out), ([true, false, false, true], Some(2.0)), "shallow ones first");
+}
+
+#[test]
+fn devices_are_read_of_some_groups_at_a_time_and_of_all_in_turn() {
+    const GROUPS: usize = 300;
+    const AT_ONCE: usize = 128;
+    let tree = Tree::new(&[("proc/1/mountinfo", SECOND)]);
+    let write = |bytes: usize| {
+        for group in 0..GROUPS {
+            let line = format!("254:0 rbytes={bytes} wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n");
+            tree.write(&format!("sys/fs/cgroup/{group}/io.stat"), line.as_bytes());
+        }
+    };
+    write(1);
+    let mut input = input(&tree);
+    let mut with = |bytes: f64| {
+        let acc = collect(&mut input).unwrap();
+        let read =
+            |group: usize| acc.number("cgroup_io_bytes_total", &[&format!("/{group}"), "254:0", "read"]);
+        (0..GROUPS).filter(|&group| read(group) == Some(bytes)).count()
+    };
+    assert_eq!([with(1.0), with(1.0), with(1.0)], [AT_ONCE, 2 * AT_ONCE, GROUPS]);
+    write(5);
+    assert_eq!([with(5.0), with(5.0), with(5.0)], [AT_ONCE, 2 * AT_ONCE, GROUPS]);
+    for metric in [&IO_BYTES, &IO_OPERATIONS] {
+        assert!(metric.help.contains(&AT_ONCE.to_string()));
     }
 }

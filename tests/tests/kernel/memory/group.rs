@@ -40,9 +40,8 @@ impl Group {
         Some(group)
     }
 
-    /// Moves a process here; what it has already stays with its old cgroup.
-    pub(crate) fn add(&self, process: u32) {
-        self.write("cgroup.procs", process.into()).unwrap();
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Waits until its process has come close to the limit.

@@ -2,8 +2,9 @@
 
 use std::{
     collections::VecDeque,
-    env,
+    env, fs,
     io::{Read, Write, stdin},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -64,6 +65,11 @@ pub(crate) struct Hungry(Child);
 impl Hungry {
     /// Starts it in a cgroup.
     pub(crate) fn start(job: Job, group: &Group) -> Self {
+        Self::start_in(job, &[group.path()])
+    }
+
+    /// Starts it in cgroups of different trees. What it has already stays with its old ones.
+    pub(crate) fn start_in(job: Job, cgroups: &[&Path]) -> Self {
         let child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "memory::hungry::child", "--ignored", "--nocapture"])
             .env(JOB, job.name())
@@ -72,7 +78,9 @@ impl Hungry {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        group.add(child.id());
+        for cgroup in cgroups {
+            fs::write(cgroup.join("cgroup.procs"), child.id().to_string()).unwrap();
+        }
         let mut hungry = Self(child);
         hungry.0.stdin.take().unwrap().write_all(b"x").unwrap();
         hungry
