@@ -52,6 +52,12 @@ fn without_root_the_host_is_served_and_the_kernel_says_what_it_needs() {
     }
     has_no_kernel_objects(&agent);
     assert!(!place.pins.exists());
+
+    // It may not look where pins would be, and does not say that there are none.
+    let mut clean = place.command_of(&binary, "", &["clean"]);
+    let output = clean.uid(65534).gid(65534).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("Permission denied"), "{said}");
 }
 
 #[test]
@@ -117,6 +123,20 @@ fn a_read_only_bpf_file_system_costs_the_pins_alone() {
 }
 
 #[test]
+fn pins_that_cannot_be_written_cost_the_pins_alone() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("frozen");
+    let pins = place.pins.display();
+    let mount = "mount -t bpf none /sys/fs/bpf";
+    let agent = in_namespace(&place, &format!("{mount} && mkdir {pins} && mount -o remount,ro /sys/fs/bpf"));
+    let [state, variant, reason] = agent.state("sched");
+    assert_eq!([state.as_str(), &variant], ["degraded", "tp_btf"]);
+    assert!(reason.contains("not pinned") && reason.contains("Read-only file system"), "{reason}");
+}
+
+#[test]
 fn nothing_is_mounted_over_a_folder_that_is_no_place_for_pins() {
     if !can_run() {
         return;
@@ -156,7 +176,8 @@ fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
 
     let [state, variant, reason] = agent.state("sched");
     assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
-    assert!(reason.contains("run-queue wait"), "{reason}");
+    assert!(reason.contains("no run-queue wait, cgroups (no kernel BTF"), "{reason}");
+    assert_eq!(reason.matches("run-queue wait").count(), 1, "{reason}");
     let [state, variant, reason] = agent.state("syscall");
     assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
     assert!(reason.contains("32-bit"), "{reason}");
