@@ -168,10 +168,10 @@ impl Loader {
         let running = self.placement.run(&context, names, &mut lost)?;
         self.running.push((def.object, running.since));
         for hook in running.hooks.iter().filter(|hook| !hook.loses.is_empty()) {
-            let loss = format!("no {} ({})", hook.loses, hook.refused);
+            let without = format!("no {} ({})", hook.loses, hook.refused);
             // Fields that are missing altogether have said it.
             if typed.is_ok() || !lost.iter().any(|said| said.contains(hook.loses)) {
-                lost.push(loss);
+                lost.push(without);
             }
         }
         let variant = describe(&running.hooks, self.placement.is_guest());

@@ -277,7 +277,8 @@ fn export_use(used: &Window<'_>) {
 }
 
 /// Why a closed input is off.
-const CLOSED: &str = "shed: the agent was over its budget; its kernel programs are detached until it is started again";
+const CLOSED: &str =
+    "shed: the agent was over its budget; its kernel programs are detached until it is started again";
 
 fn words(level: Level) -> String {
     match level {

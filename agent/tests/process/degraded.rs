@@ -152,6 +152,21 @@ fn nothing_is_mounted_over_a_folder_that_is_no_place_for_pins() {
     assert!(!place.pins.exists());
 }
 
+#[test]
+fn a_low_limit_of_descriptors_is_raised() {
+    let place = Place::new("few");
+    let inner = place.command("", &["--no-ebpf", "--listen", "127.0.0.1:0"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 16 && exec \"$0\" \"$@\""]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let agent = place.serve(command);
+    assert_eq!(agent.state("loadavg")[0], "running");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", agent.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|at| line.split_whitespace().nth(at).unwrap());
+    assert!(soft == hard && soft != "16", "{line}");
+}
+
 /// The entries of a folder but one, as links in another.
 fn mirror(from: &Path, to: &Path, but: &str) {
     fs::create_dir(to).unwrap();
