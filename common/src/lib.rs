@@ -23,4 +23,5 @@ pub mod net;
 pub mod memory;
 pub mod sched;
 pub mod syscall;
+pub mod table;
 pub mod tcp;

@@ -8,6 +8,7 @@ pub mod bank;
 pub mod iter;
 pub mod kernel;
 pub mod owner;
+pub mod table;
 
 /// Never reached: the verifier rejects a program that could panic, because this loops.
 #[panic_handler]

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Finding the slot of a cgroup, or taking one (layout and rules: `pitot_common::owner`).
-
-use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+//! The slots of cgroups (layout and rules: `pitot_common::owner`).
 
 use aya_ebpf::maps::Array;
-use pitot_common::owner::{FREE, OTHER, SLOTS, TABLE_WORDS, WAYS, sets};
+use pitot_common::owner::{OTHER, SLOTS, TABLE_WORDS, WAYS};
 
-use crate::bank::opaque;
+use crate::table;
 
 /// The table of owners.
 pub type Table = Array<[u64; TABLE_WORDS]>;
@@ -28,64 +26,9 @@ macro_rules! owners {
 /// The slot of a cgroup; one that has none takes one, and shares [`OTHER`] when there is none.
 #[inline(always)]
 pub fn slot_of(table: &Table, cgroup: u64) -> u32 {
+    // What the table answers when there is none.
+    const _: () = assert!(OTHER == SLOTS);
     let Some(table) = table.get_ptr_mut(0) else { return OTHER };
-    let [first, second] = sets(cgroup);
     // SAFETY: the kernel returned a pointer to a whole map value.
-    let table = unsafe { &mut *table };
-    let (mine, first_free) = search(table, first, cgroup);
-    if mine != 0 {
-        return first + mine.trailing_zeros();
-    }
-    let (mine, second_free) = search(table, second, cgroup);
-    if mine != 0 {
-        return second + mine.trailing_zeros();
-    }
-    let second_is_emptier = second_free.count_ones() > first_free.count_ones();
-    let (set, free) = if second_is_emptier { (second, second_free) } else { (first, first_free) };
-    if free == 0 {
-        return OTHER;
-    }
-    take(table, set + free.trailing_zeros(), cgroup)
-}
-
-/// Which ways of a set are a cgroup's and which are free, a bit each.
-///
-/// Reckoned without a branch: the verifier follows both ways of each, which are a million ways through two
-/// sets.
-#[inline(always)]
-fn search(table: &[u64; TABLE_WORDS], set: u32, cgroup: u64) -> (u32, u32) {
-    let (mut mine, mut free) = (0, 0);
-    // Eight comparisons in a row: the compiler leaves no loop.
-    let mut way = 0;
-    while way < WAYS {
-        let at = (set + way) % SLOTS;
-        // SAFETY: a reference to a word of the table; volatile, because other CPUs write it.
-        let owner = unsafe { core::ptr::read_volatile(&raw const table[at as usize]) };
-        mine |= equal(owner, cgroup) << way;
-        free |= equal(owner, FREE) << way;
-        way += 1;
-    }
-    (mine, free)
-}
-
-/// 1 of two equal numbers, otherwise 0.
-#[inline(always)]
-fn equal(a: u64, b: u64) -> u32 {
-    let differing = a ^ b;
-    // Of a number that is not zero, it or its negative has the top bit. Hidden, or the compiler would see the
-    // comparison and make a branch of it.
-    let negative = opaque(differing.wrapping_neg() as usize) as u64;
-    opaque(((differing | negative) >> 63 ^ 1) as usize) as u32
-}
-
-/// Takes a free position, unless another CPU was faster: then it is the same cgroup's, or the next event of
-/// this one tries again.
-#[inline(always)]
-fn take(table: &mut [u64; TABLE_WORDS], at: u32, cgroup: u64) -> u32 {
-    let Some(cell) = table.get_mut(opaque(at as usize)) else { return OTHER };
-    // SAFETY: a word of the map value; all who write it do so atomically.
-    let (owner, taken) = unsafe {
-        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(cell, FREE, cgroup)
-    };
-    if taken || owner == cgroup { at } else { OTHER }
+    table::slot_of::<TABLE_WORDS, SLOTS, WAYS>(unsafe { &mut *table }, cgroup)
 }

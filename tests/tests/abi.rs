@@ -44,9 +44,10 @@ const fn table(name: &'static str, key: usize, value: usize) -> Shape {
 const SHAPES: &[Shape] = &[
     bank("BLOCK", block::BANK_WORDS),
     bank("BLOCK_HEADER", block::header::WORDS),
-    table("BLOCK_DEVICE", size_of::<u32>(), size_of::<u32>()),
+    bank("BLOCK_DEVICE", block::device::TABLE_WORDS),
+    bank("BLOCK_OWNER", block::owner::WORDS),
     // Only the programs look into the tables of what is in flight.
-    table("BLOCK_START", WORD, 3 * WORD),
+    table("BLOCK_START", WORD, 6 * WORD),
     bank("CGROUP", cgroup::record::WORDS),
     bank("CGROUP_HEADER", cgroup::header::WORDS),
     bank("IRQ_CPU", irq::cpu::WORDS),

@@ -36,7 +36,7 @@ const STACK: i32 = 512;
 const WALKED: u64 = 1_000_000;
 /// Programs with so many branches one behind the other, mostly those of several histograms, that it must. The
 /// kernel test `limits` says how little is left then.
-const RELY_ON_PRUNING: [&str; 2] = ["block_complete", "sched_switch"];
+const RELY_ON_PRUNING: [&str; 3] = ["block_complete", "block_issue", "sched_switch"];
 
 /// Every definition with its object, and the kernel that must do.
 fn objects() -> impl Iterator<Item = (&'static BpfDef, aya_obj::Object, &'static Kernel)> {

@@ -341,6 +341,11 @@ impl Opened {
         self.since
     }
 
+    /// Whether its maps are this process's to write. An agent that only looks leaves that to their owner.
+    pub fn is_keeper(&self) -> bool {
+        self.is_keeper
+    }
+
     /// Possible CPUs, which is the number of banks of a per-CPU map.
     pub fn cpus(&self) -> u32 {
         self.cpus

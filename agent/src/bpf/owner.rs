@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pitot_common::owner::{BANKS, FREE, GONE, LEAVING, OTHER, PAST, SHOWN, SLOTS, cpu};
+use pitot_common::{
+    owner::{BANKS, GONE, OTHER, PAST, SHOWN, SLOTS, cpu},
+    table::{FREE, LEAVING},
+};
 
 use self::names::{Name, Names};
 use super::map::{View, WritableView};

@@ -48,7 +48,11 @@ pub static DEF: InputDef = InputDef {
         let opened = cx.bpf.open(&BPF, |settings| {
             let wait = settings.has(&["TASK_QUEUED", "TASK_CFS_RQ", "CFS_RQ_RQ", "RQ_CLOCK"]);
             settings.set("WAIT_ON", u32::from(wait));
-            let owner = settings.has(&["TASK_PID", "TASK_CGROUPS", "SET_CGROUP", "CGROUP_NODE", "NODE_ID"]);
+            let owner = BPF
+                .fields
+                .iter()
+                .filter(|field| field.loses == CGROUPS)
+                .all(|field| settings.has(&[field.setting]));
             settings.set("OWNERS_ON", u32::from(wait && owner));
         })?;
         let by_owner = if opened.is_on("OWNERS_ON") && opened.is_typed() {
@@ -70,6 +74,9 @@ pub static DEF: InputDef = InputDef {
         }))
     },
 };
+
+/// What is lost without the fields that identify a cgroup.
+const CGROUPS: &str = "cgroups";
 
 static BPF: BpfDef = BpfDef {
     object: "sched",
@@ -110,11 +117,12 @@ static BPF: BpfDef = BpfDef {
         Field { setting: "TASK_CFS_RQ", paths: &["task_struct.se.cfs_rq"], loses: "run-queue wait" },
         Field { setting: "CFS_RQ_RQ", paths: &["cfs_rq.rq"], loses: "run-queue wait" },
         Field { setting: "RQ_CLOCK", paths: &["rq.clock"], loses: "run-queue wait" },
-        Field { setting: "TASK_PID", paths: &["task_struct.pid"], loses: "cgroups" },
-        Field { setting: "TASK_CGROUPS", paths: &["task_struct.cgroups"], loses: "cgroups" },
-        Field { setting: "SET_CGROUP", paths: &["css_set.dfl_cgrp"], loses: "cgroups" },
-        Field { setting: "CGROUP_NODE", paths: &["cgroup.kn"], loses: "cgroups" },
-        Field { setting: "NODE_ID", paths: &["kernfs_node.id"], loses: "cgroups" },
+        Field { setting: "TASK_ARRIVED", paths: &["task_struct.sched_info.last_arrival"], loses: CGROUPS },
+        Field { setting: "TASK_PID", paths: &["task_struct.pid"], loses: CGROUPS },
+        Field { setting: "TASK_CGROUPS", paths: &["task_struct.cgroups"], loses: CGROUPS },
+        Field { setting: "SET_CGROUP", paths: &["css_set.dfl_cgrp"], loses: CGROUPS },
+        Field { setting: "CGROUP_NODE", paths: &["cgroup.kn"], loses: CGROUPS },
+        Field { setting: "NODE_ID", paths: &["kernfs_node.id"], loses: CGROUPS },
     ],
     maps: &[
         MapDef { name: "SCHED", entries: Entries::PerCpu },

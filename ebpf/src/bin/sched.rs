@@ -5,7 +5,7 @@
 //! The wait is what the kernel itself is about to add to the task's `run_delay`: the run queue's clock
 //! minus `sched_info.last_queued`, both already in the cache here. So no wakeup hook, no clock read and no
 //! table of tasks is needed, and the sum agrees with /proc/schedstat. The time on the CPU is the same clock
-//! from switch to switch, so that it adds up to all the time there is.
+//! from switch to switch, so that it adds up to all the time there is, as long as no switch is missed.
 //!
 //! Both tracepoints fire with interrupts off, and no NMI schedules: only this CPU writes its bank.
 #![no_std]
@@ -45,8 +45,9 @@ setting! {
     TASK_STATE: u32;
     /// 1 when the three fields of the wait are known.
     WAIT_ON: u32;
-    /// `task_struct.sched_info.last_queued`
+    /// `task_struct.sched_info.last_queued` and `.last_arrival`
     TASK_QUEUED: u32;
+    TASK_ARRIVED: u32;
     /// `task_struct.se.cfs_rq`
     TASK_CFS_RQ: u32;
     /// `cfs_rq.rq`
@@ -132,10 +133,10 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let cpu = this_cpu();
     let Some(mut bank) = bank(cpu) else { return 0 };
     let preempt: u64 = ctx.arg(0);
+    let prev: *const u8 = ctx.arg(1);
     let state = if get!(STATE_ARG) == 1 {
         ctx.arg::<u64>(3) & 0xffff_ffff
     } else {
-        let prev: *const u8 = ctx.arg(1);
         // SAFETY: a trusted task pointer; the offset comes from the kernel's BTF.
         u64::from(unsafe { field::<u32>(prev, get!(TASK_STATE)) })
     };
@@ -147,7 +148,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let next: *const u8 = ctx.arg(2);
     let clock = clock(next);
     let slot =
-        if get!(OWNERS_ON) == 1 { change_owner(cpu, &mut bank, reason, next, clock) } else { u32::MAX };
+        if get!(OWNERS_ON) == 1 { change_owner(cpu, &mut bank, reason, prev, next, clock) } else { u32::MAX };
     // SAFETY: as above.
     let queued: u64 = unsafe { field(next, get!(TASK_QUEUED)) };
     // Zero: not queued by the scheduler's accounting, as the idle task.
@@ -165,28 +166,42 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Charges the time since the last switch to who had the CPU, and notes who has it now: its slot, or
-/// one that no map has.
+/// Charges the time since the last switch to who had the CPU, and notes who has it now: its slot, or one that
+/// no map has.
 #[inline(always)]
-fn change_owner(cpu: u32, bank: &mut Own<'_, BANK_WORDS>, reason: usize, next: *const u8, clock: u64) -> u32 {
+fn change_owner(
+    cpu: u32,
+    bank: &mut Own<'_, BANK_WORDS>,
+    reason: usize,
+    prev: *const u8,
+    next: *const u8,
+    clock: u64,
+) -> u32 {
     let Some(current) = OWNER_CPU.get_ptr_mut(cpu) else { return u32::MAX };
     // SAFETY: the kernel returned a pointer to a whole map value; only this program writes it, on this CPU.
     let mut current = Own(unsafe { &mut *current });
     let last = bank.get(LAST);
-    let ran = clock.wrapping_sub(last);
     // Readers leave alone what is being written.
     bank.set(LAST, 0);
     let holder = current.get(cpu::CURRENT);
+    // When the kernel itself says that the outgoing task got the CPU.
+    // SAFETY: a trusted task pointer; the offset comes from the kernel's BTF.
+    let arrived: u64 = unsafe { field(prev, get!(TASK_ARRIVED)) };
     if last == 0 {
         // The first switch of all, or the first that these programs see.
         if bank.get(FIRST) == 0 {
             bank.set(FIRST, clock);
         }
-    } else if holder == cpu::IDLE {
-        bank.add(IDLE, ran);
-    } else if let Some(mut owner) = owner_bank(cpu, holder.wrapping_sub(1) as u32) {
-        owner.add(owner::RUN, ran);
-        if reason < Switch::Idle.index() {
+    } else if reason == Switch::Idle.index() {
+        if holder == cpu::IDLE {
+            bank.add(IDLE, clock.wrapping_sub(last));
+        }
+    } else if arrived >= last {
+        // Later when a switch was not seen: what was between that and the last one stays nobody's.
+        let slot =
+            if arrived == last { holder.wrapping_sub(1) as u32 } else { slot_of(&OWNER_TABLE, cgroup(prev)) };
+        if let Some(mut owner) = owner_bank(cpu, current.forget(cpu::SCRATCH, u64::from(slot)) as u32) {
+            owner.add(owner::RUN, clock.wrapping_sub(arrived));
             owner.add(opaque(owner::SWITCHES + reason), 1);
         }
     }

@@ -1,6 +1,10 @@
 //! Block requests against /proc/diskstats.
 
 mod devices;
+mod flight;
+mod loops;
+mod operations;
+mod owner;
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -41,7 +41,6 @@ pub(crate) fn wait_for_ever() -> i32 {
 /// Gives a file to a free loop device; returns the device's number.
 pub(crate) fn attach_loop(file: &File) -> io::Result<i32> {
     const GET_FREE: u64 = 0x4C82;
-    const SET_FD: u64 = 0x4C00;
     let control = File::open("/dev/loop-control")?;
     loop {
         // SAFETY: takes no argument.
@@ -49,16 +48,50 @@ pub(crate) fn attach_loop(file: &File) -> io::Result<i32> {
         if number < 0 {
             return Err(io::Error::last_os_error());
         }
-        let device = File::options().read(true).write(true).open(format!("/dev/loop{number}"))?;
-        // SAFETY: the argument is a number, that of an open file.
-        let result = unsafe { libc::ioctl(device.as_raw_fd(), SET_FD, file.as_raw_fd()) };
-        match io::Error::last_os_error() {
-            _ if result == 0 => return Ok(number),
+        match set_loop(number, file) {
+            Ok(()) => return Ok(number),
             // Somebody else was faster.
-            error if error.raw_os_error() == Some(libc::EBUSY) => {}
-            error => return Err(error),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            Err(error) => return Err(error),
         }
     }
+}
+
+fn set_loop(number: i32, file: &File) -> io::Result<()> {
+    const SET_FD: u64 = 0x4C00;
+    let device = File::options().read(true).write(true).open(format!("/dev/loop{number}"))?;
+    // SAFETY: the argument is a number, that of an open file.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), SET_FD, file.as_raw_fd()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes a loop device of a number and gives it a file.
+pub(crate) fn make_loop(number: i32, file: &File) -> io::Result<()> {
+    const ADD: u64 = 0x4C80;
+    control_loop(ADD, number)?;
+    set_loop(number, file)
+}
+
+/// Removes a loop device that has no file.
+pub(crate) fn remove_loop(number: i32) -> io::Result<()> {
+    const REMOVE: u64 = 0x4C81;
+    control_loop(REMOVE, number)
+}
+
+fn control_loop(request: u64, number: i32) -> io::Result<()> {
+    let control = File::open("/dev/loop-control")?;
+    // SAFETY: the argument is a number.
+    let result = unsafe { libc::ioctl(control.as_raw_fd(), request, number) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Discards a part of a block device.
+pub(crate) fn discard(device: &File, from: u64, bytes: u64) -> io::Result<()> {
+    const DISCARD: u64 = 0x1277;
+    let range = [from, bytes];
+    // SAFETY: the argument points to two live numbers.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), DISCARD, range.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Takes its file from a loop device.

@@ -1,6 +1,8 @@
 //! System calls: as many as were made, under their own name, for as long as they took.
 
-use std::{thread, time::Duration};
+use std::{env, fs, process::Command, thread, time::Duration};
+
+use pitot::input::OptionSetting;
 
 use crate::{
     host::can_run,
@@ -12,6 +14,7 @@ use crate::{
 
 const CALLS: u64 = 100_000;
 const SLEEPS: u64 = 50;
+const FAILURES: u64 = 200;
 
 fn calls(reading: &Reading, name: &str) -> u64 {
     reading.count("syscall_calls_total", &[name])
@@ -79,10 +82,44 @@ fn latency_covers_every_call_and_all_of_its_time() {
     });
 }
 
+#[test]
+fn chosen_calls_that_fail_are_counted_by_their_error() {
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let chosen = OptionSetting::Regex("^(rmdir|execve|lookup_dcookie)$".to_owned());
+        let mut syscall = Watched::open_beside("sched", "syscall", &[("errors".to_owned(), chosen)]);
+        let errors = |reading: &Reading, call, error| reading.count("syscall_errors_total", &[call, error]);
+        let before = syscall.read();
+        for _ in 0..FAILURES {
+            fs::remove_dir("/nowhere/at/all").unwrap_err();
+            fs::remove_dir(env::current_exe().unwrap()).unwrap_err();
+            Command::new("/nowhere/at/all").spawn().unwrap_err();
+            fs::read("/nowhere/at/all").unwrap_err();
+        }
+        let after = syscall.read();
+        let grown = |call, error| errors(&after, call, error) - errors(&before, call, error);
+        assert_eq!((grown("rmdir", "ENOENT"), grown("rmdir", "ENOTDIR")), (FAILURES, FAILURES));
+        // Others fail to execute something as well.
+        assert!(grown("execve", "ENOENT") >= FAILURES);
+        // What is not chosen is not counted.
+        assert!(after.label_values("syscall_errors_total").iter().all(|call| call != "openat"));
+    });
+}
+
+#[test]
+fn more_calls_than_there_is_room_for_are_refused() {
+    if !can_run() {
+        return;
+    }
+    let all = [("errors".to_owned(), OptionSetting::Regex(".".to_owned()))];
+    let refused = Watched::refusal("syscall", &all);
+    assert!(refused.contains("more than 32 calls"), "{refused}");
+}
+
 #[cfg(target_arch = "x86_64")]
 mod compat {
-    use std::{env, process::Command};
-
     use super::*;
     use crate::host::skip;
 

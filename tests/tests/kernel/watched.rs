@@ -11,6 +11,14 @@ use pitot::{
 
 pub(crate) struct Watched {
     input: Box<dyn Input>,
+    /// An input whose programs it needs.
+    _beside: Option<Box<dyn Input>>,
+}
+
+fn open(name: &str, given: &[(String, OptionSetting)], loader: &mut Loader) -> Box<dyn Input> {
+    let def = INPUTS.iter().find(|def| def.name == name).unwrap();
+    let options = Options::new(def.options, given);
+    (def.open)(&mut OpenContext { roots: &Roots::default(), options, bpf: loader }).unwrap()
 }
 
 /// What an input delivered at one moment.
@@ -23,17 +31,9 @@ impl Watched {
 
     /// Opens it where it may lack these and nothing else.
     pub(crate) fn open_without(name: &str, options: &[(&str, bool)], may_lack: &[&str]) -> Self {
-        let def = INPUTS.iter().find(|def| def.name == name).unwrap();
         let given: Vec<_> =
             options.iter().map(|(key, value)| ((*key).to_owned(), OptionSetting::Bool(*value))).collect();
-        let mut loader = Loader::new(Path::new("/sys"), Pinning::Ignore);
-        let mut context = OpenContext {
-            roots: &Roots::default(),
-            options: Options::new(def.options, &given),
-            bpf: &mut loader,
-        };
-        let input = (def.open)(&mut context).unwrap();
-        let opened = Self { input };
+        let opened = Self::of(open(name, &given, &mut Loader::new(Path::new("/sys"), Pinning::Ignore)));
         let said = opened.input.degraded();
         let lost = said.iter().flat_map(|said| said.split("; "));
         let unknown: Vec<_> = lost.filter(|lost| !may_lack.iter().any(|may| lost.starts_with(may))).collect();
@@ -47,7 +47,23 @@ impl Watched {
     }
 
     pub(crate) fn of(input: Box<dyn Input>) -> Self {
-        Self { input }
+        Self { input, _beside: None }
+    }
+
+    /// Why it cannot be opened like this.
+    pub(crate) fn refusal(name: &str, given: &[(String, OptionSetting)]) -> String {
+        let mut loader = Loader::new(Path::new("/sys"), Pinning::Ignore);
+        let def = INPUTS.iter().find(|def| def.name == name).unwrap();
+        let options = Options::new(def.options, given);
+        let mut context = OpenContext { roots: &Roots::default(), options, bpf: &mut loader };
+        (def.open)(&mut context).map(drop).unwrap_err().to_string()
+    }
+
+    /// Opens it after another one, with which it shares maps.
+    pub(crate) fn open_beside(other: &str, name: &str, given: &[(String, OptionSetting)]) -> Self {
+        let mut loader = Loader::new(Path::new("/sys"), Pinning::Ignore);
+        let beside = open(other, &[], &mut loader);
+        Self { input: open(name, given, &mut loader), _beside: Some(beside) }
     }
 
     /// Collects for nobody.

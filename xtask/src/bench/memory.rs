@@ -50,7 +50,8 @@ impl Memory {
         let names = of_every_cpu()?;
         let mut sum = 0;
         for map in self.maps.values().filter(|map| names.iter().any(|name| name == map.name())) {
-            ensure!(map.info.max_entries() as usize == cpus, "{} has not one entry per CPU", map.name());
+            let entries = map.info.max_entries() as usize;
+            ensure!(entries.is_multiple_of(cpus), "{} has not as many entries per CPU", map.name());
             sum += map.bytes / cpus as u64;
         }
         Ok(sum)
@@ -85,12 +86,13 @@ impl Map {
     }
 }
 
-/// The maps that have an entry for each CPU, as the generated document says.
+/// The maps that have entries for each CPU, as the generated document says.
 fn of_every_cpu() -> Result<Vec<String>> {
     let path = sources::root().join("docs/kernels.md");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let rows = text.lines().filter_map(|line| line.strip_suffix(" | one per possible CPU |"));
-    let names: Vec<String> = rows.map(|row| row.trim_matches(['|', ' ', '`']).to_owned()).collect();
+    let rows = text.lines().filter_map(|line| line.strip_suffix(" per possible CPU |"));
+    let names = rows.filter_map(|row| Some(row.split('`').nth(1)?.to_owned()));
+    let names: Vec<String> = names.collect();
     ensure!(!names.is_empty(), "{} names no map with an entry for each CPU", path.display());
     Ok(names)
 }

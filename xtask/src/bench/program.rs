@@ -86,16 +86,16 @@ fn all(pins: &Path, bare: &Bare) -> Result<BTreeMap<String, ProgramInfo>> {
     Ok(programs)
 }
 
-/// The programs that the agent has pinned.
+/// The programs that the agent has pinned, somewhere below a folder.
 pub(super) fn pinned(pins: &Path) -> Result<BTreeMap<String, ProgramInfo>> {
     let mut programs = BTreeMap::new();
-    for object in fs::read_dir(pins)? {
-        for pin in fs::read_dir(object?.path())? {
-            let path = pin?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if let Some(name) = name.strip_prefix("prog-") {
-                programs.insert(name.to_owned(), ProgramInfo::from_pin(&path)?);
-            }
+    for entry in fs::read_dir(pins)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if entry.file_type()?.is_dir() {
+            programs.extend(pinned(&path)?);
+        } else if let Some(name) = name.strip_prefix("prog-") {
+            programs.insert(name.to_owned(), ProgramInfo::from_pin(&path)?);
         }
     }
     Ok(programs)

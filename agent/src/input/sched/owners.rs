@@ -22,7 +22,7 @@ pub(super) const PLACE: Place = Place::banks(owner::WORDS);
 const CGROUP: Label = Label::bounded("cgroup", SLOTS + 1);
 /// Nobody's switches are no owner's.
 const REASONS: &[Switch] = &[Switch::Preempted, Switch::Blocked];
-const WAITS: Buckets = Buckets { scale: Scale::NanosecondOctaves, slots: OCTAVE_SLOTS, first: -20, last: 4 };
+const WAITS: Buckets = Buckets { scale: Scale::NanosecondOctaves, slots: OCTAVE_SLOTS, first: -14, last: 2 };
 
 pub(super) static CPU_SECONDS: Metric = Metric::counter(
     "sched_cgroup_cpu_seconds_total",
@@ -58,7 +58,7 @@ pub(super) static IDLE_SECONDS: Metric = Metric::counter(
 
 pub(super) static UNACCOUNTED_SECONDS: Metric = Metric::gauge(
     "sched_unaccounted_seconds",
-    "CPU time since counting began that is charged to no cgroup and was not idle either.",
+    "CPU time since counting began that is charged to no cgroup and was not idle either: a switch was not seen.",
     &[],
 )
 .unit(Unit::Seconds);

@@ -1,64 +1,38 @@
-//! Several block devices at once: each one's requests are its own.
+//! Several block devices, at once and one after the other: each one's requests are its own.
 
-use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    thread,
-    time::Duration,
+use std::{fs::File, os::unix::fs::FileExt, thread, time::Duration};
+
+use pitot_common::block::device::SLOTS;
+
+use super::{
+    PAGE, Page,
+    loops::{Loop, alone},
 };
-
-use tempfile::NamedTempFile;
-
 use crate::{
     host::{can_run, skip},
-    raw,
     settle::settle,
-    watched::Watched,
+    watched::{Reading, Watched},
 };
 
-const PAGE: usize = 4096;
 /// Reads of the devices; different, so that a mix-up cannot look right.
 const READS: [u64; 3] = [11, 23, 47];
+/// Numbers that nobody else uses: the first ones of each test.
+const FIRST: [i32; 3] = [700, 800, 900];
+/// More devices than there are slots.
+const MANY: i32 = SLOTS.cast_signed() + 10;
 
-/// Memory as direct I/O wants it.
-#[repr(align(4096))]
-struct Page([u8; PAGE]);
-
-/// A loop device over a file, given back at the end.
-struct Loop {
-    number: i32,
-    _file: NamedTempFile,
+fn writes(reading: &Reading, device: &str) -> (u64, u64) {
+    let counted = reading.histogram("block_io_bytes", &[device, "write"]);
+    (counted.count, counted.sum)
 }
 
-impl Loop {
-    fn new() -> Option<Self> {
-        // The first folder is not there where the tests have been carried to another machine.
-        let folders = [env!("CARGO_TARGET_TMPDIR"), "/tmp"];
-        let file = folders.iter().find_map(|folder| NamedTempFile::new_in(folder).ok())?;
-        file.as_file().set_len(1 << 20).ok()?;
-        let number = raw::attach_loop(file.as_file()).ok()?;
-        Some(Self { number, _file: file })
-    }
-
-    fn name(&self) -> String {
-        format!("loop{}", self.number)
-    }
-
-    fn open(&self) -> File {
-        let path = format!("/dev/{}", self.name());
-        OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path).unwrap()
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        // One that stays behind is freed with its file.
-        let _freed = raw::detach_loop(self.number);
-    }
+fn pages(number: u64) -> (u64, u64) {
+    (number, number * PAGE as u64)
 }
 
 #[test]
 fn every_device_has_its_own_requests() {
+    let _alone = alone();
     settle(|| {
         if !can_run() {
             return;
@@ -86,8 +60,93 @@ fn every_device_has_its_own_requests() {
         let after = block.read();
         for (device, reads) in devices.iter().zip(READS) {
             let counted = after.histogram("block_io_bytes", &[&device.name(), "read"]);
-            assert_eq!((counted.count, counted.sum), (reads, reads * PAGE as u64), "{}", device.name());
+            assert_eq!((counted.count, counted.sum), pages(reads), "{}", device.name());
         }
         assert_eq!(after.count("block_folded_requests_total", &[]), 0);
+    });
+}
+
+#[test]
+fn a_device_that_is_gone_leaves_its_slot_to_another() {
+    let _alone = alone();
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let mut block = Watched::open("block", &[]);
+        let mut now = Duration::ZERO;
+        for (number, wrote) in (FIRST[0]..FIRST[0] + MANY).zip(1..) {
+            let Some(device) = Loop::make(number) else {
+                skip("needs loop devices (/dev/loop-control)");
+                return;
+            };
+            device.write(wrote);
+            let reading = block.read_after(now);
+            assert_eq!(writes(&reading, &device.name()), pages(wrote), "{}", device.name());
+            let name = device.name();
+            drop(device);
+            // Its last numbers stay for a while.
+            assert_eq!(writes(&block.read_after(now + Duration::from_secs(11)), &name), pages(wrote));
+            now += Duration::from_secs(75);
+            assert_eq!(writes(&block.read_after(now), &name), (0, 0));
+        }
+        let reading = block.read_after(now);
+        assert_eq!(reading.count("block_folded_requests_total", &[]), 0);
+        assert!(!reading.label_values("block_io_bytes").contains("other"));
+    });
+}
+
+#[test]
+fn another_file_in_the_same_device_begins_anew() {
+    let _alone = alone();
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let mut block = Watched::open("block", &[]);
+        let mut names = Vec::new();
+        for wrote in [5, 3, 8] {
+            let Some(device) = Loop::make(FIRST[1]) else {
+                skip("needs loop devices (/dev/loop-control)");
+                return;
+            };
+            device.write(wrote);
+            assert_eq!(writes(&block.read(), &device.name()), pages(wrote));
+            names.push(device.name());
+        }
+        assert_eq!(names[0], names[2]);
+    });
+}
+
+#[test]
+fn devices_that_nobody_saw_are_counted_among_the_others() {
+    let _alone = alone();
+    settle(|| {
+        if !can_run() {
+            return;
+        }
+        let mut block = Watched::open("block", &[]);
+        let mut all = 0;
+        for (number, wrote) in (FIRST[2]..FIRST[2] + MANY).zip(1..) {
+            let Some(device) = Loop::make(number) else {
+                skip("needs loop devices (/dev/loop-control)");
+                return;
+            };
+            device.write(wrote);
+            all += wrote;
+        }
+        // Some found no slot, because none was given back in between.
+        let reading = block.read();
+        assert_eq!(writes(&reading, "other"), pages(all));
+        assert!(reading.count("block_folded_requests_total", &[]) > 0);
+        for seconds in [6, 80] {
+            let later = block.read_after(Duration::from_secs(seconds));
+            assert_eq!(writes(&later, "other"), pages(all), "after {seconds} s");
+            assert_eq!(later.count("block_in_flight", &["other"]), 0);
+        }
+        // Their slots are free again.
+        let Some(device) = Loop::make(FIRST[2]) else { return };
+        device.write(4);
+        assert_eq!(writes(&block.read_after(Duration::from_secs(80)), &device.name()), pages(4));
     });
 }
