@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -43,6 +44,7 @@ pub struct Opened {
 /// thread may have been started before. `timed` has the kernel time its programs from now on.
 pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     telemetry::started();
+    allow_descriptors();
     let mut loader = if config.ebpf {
         Loader::new(&config.roots.sysfs, pinning)
     } else {
@@ -71,6 +73,16 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     }
     sys::trim_memory();
     Opened { pipelines, guard, sampler, untimed }
+}
+
+/// Takes as many descriptors as the process may have: kernel programs and kept files are hundreds, and the lower
+/// limit is a courtesy to programs that use `select`, which this one does not.
+fn allow_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 /// Collects once and returns the page and the state of every input.
@@ -167,8 +179,11 @@ async fn introduce(engine: Engine) {
     let reports = engine.reports();
     let up = reports.iter().filter(|report| report.state.is_up()).count();
     let series: usize = reports.iter().map(|report| report.series).sum();
-    tracing::info!("{up} of {} inputs deliver {series} series", reports.len());
-    for report in reports.iter().filter(|report| !report.state.reason().is_empty()) {
+    // What is off is off on purpose.
+    let (off, on): (Vec<_>, Vec<_>) = reports.iter().partition(|report| report.state.word() == "off");
+    let off = if off.is_empty() { String::new() } else { format!(", {} are off", off.len()) };
+    tracing::info!("{up} of {} inputs deliver {series} series{off}", on.len());
+    for report in on.into_iter().filter(|report| !report.state.reason().is_empty()) {
         tracing::info!("{}: {}", report.input, report.state);
     }
 }

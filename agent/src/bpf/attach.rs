@@ -16,6 +16,7 @@ use aya::{
         links::{FdLink, LinkError, PinnedLink},
     },
 };
+use caps::{CapSet, Capability};
 
 use super::{
     Program, Settings, abi::Names, btf::Btf, entries, gone, iter, map::WritableView, pin::Pins,
@@ -415,9 +416,19 @@ fn reason(error: &(dyn Error + 'static)) -> String {
     }
     tracing::debug!(%error, "the kernel refused a program");
     if errno == Some(libc::EPERM) {
-        text.push_str(" (needs root, or the capabilities CAP_BPF and CAP_PERFMON)");
+        text.push_str(if may_load() {
+            " (not for want of capabilities: a policy of the kernel or the container forbids it)"
+        } else {
+            " (needs root, or the capabilities CAP_BPF and CAP_PERFMON)"
+        });
     }
     text
+}
+
+/// Whether this process has what loading programs takes, so that a refusal has another cause.
+fn may_load() -> bool {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    has(Capability::CAP_SYS_ADMIN) || has(Capability::CAP_BPF) && has(Capability::CAP_PERFMON)
 }
 
 /// The line of a verifier log that says why; the last lines are statistics.

@@ -168,7 +168,11 @@ impl Loader {
         let running = self.placement.run(&context, names, &mut lost)?;
         self.running.push((def.object, running.since));
         for hook in running.hooks.iter().filter(|hook| !hook.loses.is_empty()) {
-            lost.push(format!("no {} ({})", hook.loses, hook.refused));
+            let without = format!("no {} ({})", hook.loses, hook.refused);
+            // Fields that are missing altogether have said it.
+            if typed.is_ok() || !lost.iter().any(|said| said.contains(hook.loses)) {
+                lost.push(without);
+            }
         }
         let variant = describe(&running.hooks, self.placement.is_guest());
         self.programs.extend(running.programs);
@@ -287,6 +291,14 @@ impl Opened {
             .ok_or_else(|| Unsupported(format!("the object has no map {name}")))
     }
 
+    /// Notes what is missing beside what was found when it was opened.
+    pub fn lose(&mut self, what: &str) {
+        self.degraded = Some(match self.degraded.take() {
+            Some(others) => format!("{others}; {what}"),
+            None => what.to_owned(),
+        });
+    }
+
     /// A view of a map with `banks` entries of `words` words.
     pub fn view(&self, name: &str, banks: u32, words: usize) -> Result<View, Unsupported> {
         View::new(self.map(name)?.fd(), banks as usize * words).map_err(|error| unmapped(name, error))
@@ -342,8 +354,11 @@ impl Opened {
 
 /// Removes every pin below a root. Refused while an agent holds it.
 pub fn clean(pin_root: &Path) -> Result<Vec<String>, String> {
-    if !pin_root.exists() {
-        return Ok(Vec::new());
+    // Who may not enter the file system does not know that nothing is there.
+    match pin_root.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Ok(Vec::new()),
+        Err(error) => return Err(format!("cannot look into {}: {error}", pin_root.display())),
     }
     let pins = Pins::open(pin_root)?;
     if !pins.is_owner() {
@@ -367,6 +382,7 @@ fn resolve(
     lost: &mut Vec<String>,
 ) -> Result<(), String> {
     let mut typed = btf.as_ref().map(|_| ()).map_err(Clone::clone);
+    let mut untyped = Vec::new();
     for field in def.fields {
         let offset = btf.as_ref().ok().and_then(|btf| field.paths.iter().find_map(|path| btf.resolve(path)));
         match offset {
@@ -378,8 +394,12 @@ fn resolve(
             // An alternative to another field is no loss.
             None if field.loses.starts_with("nothing") => {}
             None if btf.is_ok() => lost.push(format!("no {} ({})", field.loses, field.paths.join(" or "))),
-            None => lost.push(format!("no {}", field.loses)),
+            None if !untyped.contains(&field.loses) => untyped.push(field.loses),
+            None => {}
         }
+    }
+    if let (Err(reason), false) = (btf, untyped.is_empty()) {
+        lost.push(format!("no {} ({reason})", untyped.join(", ")));
     }
     typed
 }

@@ -19,6 +19,7 @@ use nix::{
     sys::{
         stat::{major, minor},
         statfs::{BPF_FS_MAGIC, fstatfs},
+        statvfs::FsFlags,
     },
 };
 
@@ -235,13 +236,15 @@ fn remove(folder: &Path) -> io::Result<()> {
 }
 
 fn ensure_bpffs(folder: &Path) -> Result<(), String> {
-    let is_bpffs = |folder: &Path| -> io::Result<bool> {
-        let open = File::open(folder)?;
-        Ok(fstatfs(open.as_fd())?.filesystem_type() == BPF_FS_MAGIC)
+    let state = |folder: &Path| -> io::Result<(bool, bool)> {
+        let fs = fstatfs(File::open(folder)?.as_fd())?;
+        Ok((fs.filesystem_type() == BPF_FS_MAGIC, fs.flags().contains(FsFlags::ST_RDONLY)))
     };
-    let said = |error: io::Error| format!("{}: {error}", folder.display());
-    if is_bpffs(folder).map_err(said)? {
-        return Ok(());
+    match state(folder).map_err(|error| format!("{}: {error}", folder.display()))? {
+        (true, false) => return Ok(()),
+        // Said here once: otherwise a root that is there already would fail at the first pin of each object.
+        (true, true) => return Err(format!("{}: Read-only file system", folder.display())),
+        (false, _) => {}
     }
     // Anywhere else, a mount would hide what lies there.
     if !folder.ends_with("sys/fs/bpf") {

@@ -55,6 +55,14 @@ pub struct Status {
     pub restricted: Vec<Restricted>,
 }
 
+impl Status {
+    /// Before the first window has passed.
+    fn of(limits: Limits) -> Self {
+        let cpu_percent_limit = limits.cpu.map(|cpu| cpu * 100.0);
+        Self { cpu_percent_limit, memory_bytes_limit: limits.memory, ..Self::default() }
+    }
+}
+
 /// An input that is not run in full.
 #[derive(Clone, Debug, Serialize)]
 pub struct Restricted {
@@ -105,7 +113,7 @@ impl Keeper {
             resident: Resident::new(),
             last: None,
             closing: Vec::new(),
-            board: Board::default(),
+            board: Arc::new(Mutex::new(Status::of(limits))),
         }
     }
 
@@ -243,12 +251,11 @@ impl Keeper {
             .map(|(input, level)| Restricted { input: input.clone(), how: words(level) })
             .collect();
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = Status {
-            cpu_percent_limit: limits.cpu.map(|cpu| cpu * 100.0),
             cpu_percent: used.cpu * 100.0,
             kernel_percent: kernel.map(|kernel| kernel * 100.0),
-            memory_bytes_limit: limits.memory,
             memory_bytes: used.memory,
             restricted,
+            ..Status::of(limits)
         };
     }
 }
@@ -270,8 +277,8 @@ fn export_use(used: &Window<'_>) {
 }
 
 /// Why a closed input is off.
-const CLOSED: &str = "shed: its kernel programs cost more than the budget; they are detached until the agent \
-    is started again";
+const CLOSED: &str =
+    "shed: the agent was over its budget; its kernel programs are detached until it is started again";
 
 fn words(level: Level) -> String {
     match level {

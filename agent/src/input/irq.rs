@@ -136,7 +136,7 @@ static SOFTIRQ_WAIT_SECONDS: Metric = Metric::histogram(
 
 static HARDIRQ_SECONDS: Metric = Metric::histogram(
     "irq_hardirq_seconds",
-    "Time that a handler of a hard interrupt ran, each one of a shared line by itself and without its thread, by the names of the line's handlers.",
+    "Time that a handler of a device's hard interrupt ran, each one of a shared line by itself and without its thread, by the names of the line's handlers; not those of the processor itself, such as its timer.",
     TIMES,
     &[Label::bounded("irq", LINES)],
 )

@@ -54,9 +54,7 @@ pub static DEF: InputDef = InputDef {
             settings.set("HOST_NET", if wanted { number } else { 0 });
         })?;
         if wanted && let Err(reason) = namespace {
-            let lost = format!("no {TRAFFIC} ({reason})");
-            opened.degraded =
-                Some(opened.degraded.map_or(lost.clone(), |others| format!("{others}; {lost}")));
+            opened.lose(&format!("no {TRAFFIC} ({reason})"));
         }
         let traffic = if opened.is_on("TRAFFIC_ON") {
             Some(Traffic {
@@ -154,7 +152,7 @@ static FOLDED_TOTAL: Metric = Metric::counter(
 
 static DROPS_TOTAL: Metric = Metric::counter(
     "net_drops_total",
-    "Buffers that the kernel dropped, by its own reason; not_specified where it gives none, subsystem where a subsystem has reasons of its own.",
+    "Buffers that the kernel dropped, by its own reason; not_specified where it gives none, subsystem where a subsystem has reasons of its own; queue_purge is no loss, but what a queue still held when it was emptied, as when a socket closes.",
     &[Label::bounded("reason", REASONS)],
 )
 .since(Since::Attach);

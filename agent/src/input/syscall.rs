@@ -47,10 +47,12 @@ pub static DEF: InputDef = InputDef {
     ],
     open: |cx| {
         let latency = cx.options.bool("latency");
-        let chosen = cx.options.pattern("errors");
+        let names: Vec<_> = (0..NUMBERS).map(name).collect();
+        let chosen = errors::choose(&names, &cx.options.pattern("errors"));
         let owners = cx.bpf.runs("sched");
-        let opened = cx.bpf.open(&BPF, |settings| {
-            let errors = chosen.is_set() && settings.has(&["REGS_NUMBER"]);
+        let mut opened = cx.bpf.open(&BPF, |settings| {
+            let errors =
+                chosen.as_ref().is_ok_and(|calls| !calls.is_empty()) && settings.has(&["REGS_NUMBER"]);
             settings.set("LATENCY", u32::from(latency));
             settings.set("ERRORS", u32::from(errors));
             settings.set("EXITS", u32::from(errors || latency));
@@ -60,11 +62,15 @@ pub static DEF: InputDef = InputDef {
             settings.set("COMPAT_MASK", if settings.has(&["COMPAT_FLAGS"]) { compat::MASK } else { 0 });
         })?;
         let times = if latency { Some(opened.view("SYSCALL_TIME", NUMBERS, LATENCY_WORDS)?) } else { None };
-        let names: Vec<_> = (0..NUMBERS).map(name).collect();
-        let errors = if opened.is_on("ERRORS") && opened.is_typed() {
-            Some(Errors::new(&opened, &names, &chosen)?)
-        } else {
-            None
+        let errors = match chosen {
+            Ok(calls) if opened.is_on("ERRORS") && opened.is_typed() => {
+                Some(Errors::new(&opened, &names, &calls)?)
+            }
+            Ok(_) => None,
+            Err(reason) => {
+                opened.lose(&format!("no errors ({reason})"));
+                None
+            }
         };
         let owners = if owners {
             let owners = cx.bpf.owners(&opened)?;
@@ -149,7 +155,7 @@ static CALLS_TOTAL: Metric = Metric::counter(
 
 static CGROUP_CALLS_TOTAL: Metric = Metric::counter(
     "syscall_cgroup_calls_total",
-    "System calls entered by tasks of a cgroup, without those below it; only beside the input sched.",
+    "System calls entered by tasks of a cgroup of the unified hierarchy, without those below it; other are all that found no slot; only beside the input sched.",
     &[Label::bounded("cgroup", owner::SLOTS + 1)],
 )
 .since(Since::Attach);

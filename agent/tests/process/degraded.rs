@@ -52,6 +52,12 @@ fn without_root_the_host_is_served_and_the_kernel_says_what_it_needs() {
     }
     has_no_kernel_objects(&agent);
     assert!(!place.pins.exists());
+
+    // It may not look where pins would be, and does not say that there are none.
+    let mut clean = place.command_of(&binary, "", &["clean"]);
+    let output = clean.uid(65534).gid(65534).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("Permission denied"), "{said}");
 }
 
 #[test]
@@ -117,6 +123,20 @@ fn a_read_only_bpf_file_system_costs_the_pins_alone() {
 }
 
 #[test]
+fn pins_that_cannot_be_written_cost_the_pins_alone() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("frozen");
+    let pins = place.pins.display();
+    let mount = "mount -t bpf none /sys/fs/bpf";
+    let agent = in_namespace(&place, &format!("{mount} && mkdir {pins} && mount -o remount,ro /sys/fs/bpf"));
+    let [state, variant, reason] = agent.state("sched");
+    assert_eq!([state.as_str(), &variant], ["degraded", "tp_btf"]);
+    assert!(reason.contains("not pinned") && reason.contains("Read-only file system"), "{reason}");
+}
+
+#[test]
 fn nothing_is_mounted_over_a_folder_that_is_no_place_for_pins() {
     if !can_run() {
         return;
@@ -130,6 +150,21 @@ fn nothing_is_mounted_over_a_folder_that_is_no_place_for_pins() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(&place.path().display().to_string()), "{mounts}");
     assert!(!place.pins.exists());
+}
+
+#[test]
+fn a_low_limit_of_descriptors_is_raised() {
+    let place = Place::new("few");
+    let inner = place.command("", &["--no-ebpf", "--listen", "127.0.0.1:0"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 16 && exec \"$0\" \"$@\""]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let agent = place.serve(command);
+    assert_eq!(agent.state("loadavg")[0], "running");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", agent.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|at| line.split_whitespace().nth(at).unwrap());
+    assert!(soft == hard && soft != "16", "{line}");
 }
 
 /// The entries of a folder but one, as links in another.
@@ -156,7 +191,8 @@ fn without_types_of_the_kernel_what_needs_no_field_is_counted() {
 
     let [state, variant, reason] = agent.state("sched");
     assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
-    assert!(reason.contains("run-queue wait"), "{reason}");
+    assert!(reason.contains("no run-queue wait, cgroups (no kernel BTF"), "{reason}");
+    assert_eq!(reason.matches("run-queue wait").count(), 1, "{reason}");
     let [state, variant, reason] = agent.state("syscall");
     assert_eq!([state.as_str(), &variant], ["degraded", "raw_tp"]);
     assert!(reason.contains("32-bit"), "{reason}");

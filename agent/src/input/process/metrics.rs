@@ -55,7 +55,7 @@ pub(super) static CPU_SECONDS_TOTAL: Metric = Metric::counter(
 
 pub(super) static IO_BYTES_TOTAL: Metric = Metric::counter(
     "process_io_bytes_total",
-    "Bytes read from and written to storage by the processes that move the most, and by all others together.",
+    "Bytes read from and written to storage by the processes that move the most, each since it is in the list, and by all others together.",
     PROCESS,
 )
 .unit(Unit::Bytes)

@@ -26,7 +26,7 @@ const WAITS: Buckets = Buckets { scale: Scale::NanosecondOctaves, slots: OCTAVE_
 
 pub(super) static CPU_SECONDS: Metric = Metric::counter(
     "sched_cgroup_cpu_seconds_total",
-    "Time that tasks of a cgroup, without those below it, had a CPU, interrupts included.",
+    "Time that tasks of a cgroup of the unified hierarchy, without those below it, had a CPU, interrupts included; other are all that found no slot.",
     &[CGROUP],
 )
 .unit(Unit::Seconds)

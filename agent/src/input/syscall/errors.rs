@@ -30,24 +30,30 @@ pub(super) struct Errors {
     _choice: WritableView,
 }
 
+/// The numbers of the calls that a pattern matches, none without one; or why they cannot be counted. Every
+/// other call is counted all the same.
+pub(super) fn choose(names: &[Box<[u8]>], pattern: &Pattern) -> Result<Vec<usize>, String> {
+    let matching = names.iter().enumerate().filter(|(_, name)| pattern.matches(name));
+    let chosen: Vec<usize> = matching.map(|(number, _)| number).collect();
+    match chosen.len() {
+        0 if pattern.is_set() => Err("input.syscall.errors matches no call".to_owned()),
+        many if many > CHOSEN as usize => Err(format!(
+            "input.syscall.errors matches {many} calls, of {CHOSEN} at most: name those that matter"
+        )),
+        _ => Ok(chosen),
+    }
+}
+
 impl Errors {
-    /// Chooses the calls that a pattern matches; there is room for [`CHOSEN`] of them.
-    pub(super) fn new(opened: &Opened, names: &[Box<[u8]>], pattern: &Pattern) -> Result<Self, Unsupported> {
+    /// Has the program count those of the chosen calls, [`CHOSEN`] at most.
+    pub(super) fn new(opened: &Opened, names: &[Box<[u8]>], chosen: &[usize]) -> Result<Self, Unsupported> {
         let choice = opened.writable_view("SYSCALL_CHOICE", 1, CHOICE_WORDS)?;
-        let matching = names.iter().enumerate().filter(|(_, name)| pattern.matches(name));
-        let mut chosen = Vec::new();
-        for (number, name) in matching {
-            if chosen.len() == CHOSEN as usize {
-                return Err(Unsupported(format!(
-                    "input.syscall.errors matches more than {CHOSEN} calls: name those that matter"
-                )));
-            }
-            chosen.push(name.clone());
-            choice.store(number, chosen.len() as u64);
+        for (place, number) in (1..).zip(chosen) {
+            choice.store(*number, place);
         }
         Ok(Self {
             banks: opened.view("SYSCALL_ERRORS", opened.cpus(), ERRORS_WORDS)?,
-            chosen,
+            chosen: chosen.iter().map(|number| names[*number].clone()).collect(),
             names: (0..ERROR_WORDS).map(error_name).collect(),
             _choice: choice,
         })
@@ -85,5 +91,16 @@ mod tests {
         assert_eq!(error_name(2), "ENOENT");
         assert_eq!(error_name(0), "other");
         assert_eq!(error_name(134), "134");
+    }
+
+    #[test]
+    fn a_choice_of_no_call_or_too_many_says_so() {
+        let names: Vec<Box<[u8]>> =
+            (0..40).map(|n| format!("call{n}").into_bytes().into_boxed_slice()).collect();
+        let choose = |pattern: &str| choose(&names, &Pattern::new(pattern));
+        assert_eq!(choose(""), Ok(Vec::new()));
+        assert_eq!(choose("^call(3|5)$"), Ok(vec![3, 5]));
+        assert_eq!(choose("opn"), Err("input.syscall.errors matches no call".to_owned()));
+        assert!(choose("call").unwrap_err().contains("matches 40 calls, of 32 at most"));
     }
 }
