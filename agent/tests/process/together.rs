@@ -24,7 +24,11 @@ fn clean_removes_everything_but_not_from_under_an_agent() {
     let cleaned = place.command("", &["clean"]).output().unwrap();
     assert!(cleaned.status.success(), "{cleaned:?}");
     let said = String::from_utf8_lossy(&cleaned.stdout);
-    assert_eq!(said.lines().filter(|line| line.starts_with("removed ")).count(), COUNTING.len() + 1, "{said}");
+    assert_eq!(
+        said.lines().filter(|line| line.starts_with("removed ")).count(),
+        COUNTING.len() + 1,
+        "{said}"
+    );
     assert!(!place.pins.exists());
 
     let again = place.command("", &["clean"]).output().unwrap();

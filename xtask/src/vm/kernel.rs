@@ -46,7 +46,7 @@ const PACKERS: [(&[u8], &str, usize); 4] = [
 ];
 
 /// A kernel, unpacked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kernel {
     pub(super) release: String,
     folder: PathBuf,
