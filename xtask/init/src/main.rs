@@ -38,6 +38,9 @@ const MOUNTS: [(&str, &str, &str); 7] = [
 ];
 /// A disk with ext4, if the machine has one.
 const DISK: &str = "/dev/vda";
+/// Pages that the sockets of TCP may take: those of a machine as small as this do not suffice to fill a table
+/// with connections.
+const TCP_PAGES: (&str, &str) = ("/proc/sys/net/ipv4/tcp_mem", "100000 100000 100000");
 /// For the tests: every window has to be exact, as this kernel's tracepoints miss nothing.
 const VARIABLES: [(&str, &str); 3] = [("PATH", "/bin"), ("HOME", "/tmp"), ("PITOT_TEST_WINDOWS", "1")];
 /// Status of a program that could not be started, as in a shell.
@@ -54,6 +57,8 @@ fn main() {
         troubles.extend(mounted(DISK, "ext4", "/var/tmp", "").err());
     }
     troubles.extend(raise_loopback().err().map(|error| format!("lo: {error}")));
+    let (limits, pages) = TCP_PAGES;
+    troubles.extend(fs::write(limits, pages).err().map(|error| format!("{limits}: {error}")));
     for trouble in troubles {
         say(&mut out, &format!("VMINIT {trouble}"));
     }
