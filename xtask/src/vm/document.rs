@@ -40,15 +40,16 @@ fn kernels(out: &mut String, reports: &[Report], families: &[String]) -> fmt::Re
     )?;
     for report in reports {
         let running = |family: &&String| report.input(family).is_some_and(|input| input.state == "running");
-        let running = families.iter().filter(running).count();
+        let whole = families.iter().filter(running).count();
         let died = report.died.as_ref().map(|died| format!("; in the second try, after {died}"));
         writeln!(
             out,
-            "| {} | {}{} | {} | {running} running | {} |",
+            "| {} | {}{} | {} | {whole} of {} whole | {} |",
             report.name,
             report.release,
             died.unwrap_or_default(),
             report.result(""),
+            families.len(),
             others(report, families)
         )?;
     }
