@@ -53,12 +53,16 @@ pub(super) struct Running {
 }
 
 /// A hook and the variant that serves it.
-pub(super) struct Served {
-    pub(super) hook: &'static str,
-    pub(super) kind: ProgramKind,
-    pub(super) loses: &'static str,
+#[derive(Debug)]
+pub struct Served {
+    /// The kernel's name for the hook.
+    pub hook: &'static str,
+    /// How the program is attached that serves it.
+    pub kind: ProgramKind,
+    /// What is lost by that, if anything.
+    pub loses: &'static str,
     /// Why better variants were refused.
-    pub(super) refused: String,
+    pub refused: String,
 }
 
 impl Context<'_> {

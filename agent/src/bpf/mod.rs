@@ -37,6 +37,7 @@ use self::{
     placement::Placement,
 };
 pub use self::{
+    attach::Served,
     program::{Figures, Program},
     sample::{Sampled, Sampler},
 };
@@ -76,10 +77,8 @@ pub struct Opened {
     /// What is missing on this host.
     pub degraded: Option<String>,
     settings: Settings,
-    typed: bool,
     since: SystemTime,
-    /// Hooks that nothing is attached to.
-    missing: Vec<&'static str>,
+    hooks: Vec<Served>,
     iterators: Vec<(&'static str, OwnedFd)>,
     /// Links that are not pinned live as long as this.
     _links: Vec<aya::programs::links::FdLink>,
@@ -181,13 +180,7 @@ impl Loader {
             cpus,
             is_keeper: !running.is_anothers,
             variant,
-            typed: running.hooks.iter().all(|hook| hook.kind != ProgramKind::RawTp),
-            missing: running
-                .hooks
-                .iter()
-                .filter(|hook| hook.kind == ProgramKind::Nothing)
-                .map(|hook| hook.hook)
-                .collect(),
+            hooks: running.hooks,
             iterators: running.iterators,
             settings,
             degraded: (!lost.is_empty()).then(|| lost.join("; ")),
@@ -328,12 +321,17 @@ impl Opened {
 
     /// Whether a program is attached to a hook that the object can do without.
     pub fn is_attached(&self, hook: &str) -> bool {
-        !self.missing.contains(&hook)
+        !self.hooks.iter().any(|served| served.hook == hook && served.kind == ProgramKind::Nothing)
     }
 
     /// Whether every hook got the variant that can read kernel fields.
     pub fn is_typed(&self) -> bool {
-        self.typed
+        self.hooks.iter().all(|served| served.kind != ProgramKind::RawTp)
+    }
+
+    /// The hooks that were asked for, and how each is served.
+    pub fn hooks(&self) -> &[Served] {
+        &self.hooks
     }
 
     /// When its counters began at zero: the time of day when its maps were made, by the clock of that moment.
@@ -423,9 +421,9 @@ fn unmapped(name: &str, error: nix::Error) -> Unsupported {
     Unsupported(format!("cannot map the pages of {name}: {error}"))
 }
 
-fn describe(hooks: &[attach::Served], is_guest: bool) -> String {
+fn describe(hooks: &[Served], is_guest: bool) -> String {
     // Functions come on top, where a kernel allows it; that one is missing is said as a loss.
-    let on_top = |hook: &&attach::Served| matches!(hook.kind, ProgramKind::Fentry | ProgramKind::Nothing);
+    let on_top = |hook: &&Served| matches!(hook.kind, ProgramKind::Fentry | ProgramKind::Nothing);
     let attached = || hooks.iter().filter(|hook| !on_top(hook));
     let mut kinds: Vec<ProgramKind> = attached().map(|hook| hook.kind).collect();
     kinds.dedup();

@@ -10,7 +10,7 @@
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::bpf_get_smp_processor_id,
+    helpers::{bpf_get_smp_processor_id, bpf_probe_read_kernel},
     macros::{btf_tracepoint, map, raw_tracepoint},
     maps::{Array, LruHashMap},
     programs::{BtfTracePointContext, RawTracePointContext},
@@ -141,13 +141,13 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: as above.
     let flags: u32 = unsafe { field(signal, get!(SIG_FLAGS)) };
-    let code: u32 = if flags & SIGNAL_GROUP_EXIT != 0 {
-        // SAFETY: as above.
-        unsafe { field(signal, get!(SIG_EXIT_CODE)) }
-    } else {
-        // SAFETY: as above.
-        unsafe { field(leader, get!(TASK_EXIT_CODE)) }
-    };
+    // Both are read in any case: one read behind a choice of struct and offset would be one of any of the
+    // structs at any of the offsets to older verifiers.
+    // SAFETY: as above.
+    let of_process: u32 = unsafe { field(signal, get!(SIG_EXIT_CODE)) };
+    // SAFETY: as above.
+    let of_leader: u32 = unsafe { field(leader, get!(TASK_EXIT_CODE)) };
+    let code = if flags & SIGNAL_GROUP_EXIT != 0 { of_process } else { of_leader };
     match Exit::of(code) {
         Exit::Ok => count(EXITS + Exit::Ok.index()),
         Exit::Error => count(EXITS + Exit::Error.index()),
@@ -238,8 +238,14 @@ fn pages(mm: *const u8) -> u64 {
         plain => (plain, POINTER),
     };
     let counter = |n: u32| -> i64 {
-        // SAFETY: a pointer that the verifier follows; the offsets come from the kernel's BTF.
-        unsafe { field(mm, first + n * distance) }
+        let offset = first + n * distance;
+        if get!(MM_RSS_PLAIN) == 0 {
+            // SAFETY: a pointer that the verifier follows; the offsets come from the kernel's BTF.
+            return unsafe { field(mm, offset) };
+        }
+        // The verifiers of those kernels follow no pointer into an array whose elements go by another name.
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel(mm.wrapping_add(offset as usize).cast::<i64>()) }.unwrap_or_default()
     };
     (counter(0) + counter(1) + counter(3)).max(0) as u64
 }

@@ -4,21 +4,22 @@ use std::path::Path;
 
 use pitot::{
     bpf::{Loader, Pinning},
-    catalogue::{OptionValue, Source},
-    input::{INPUTS, InputDef, OpenContext, OptionSetting, Options},
+    catalogue::Source,
+    input::{INPUTS, InputDef, OpenContext, Options},
     source::Roots,
 };
 
-use crate::host::{can_run, note};
+use crate::{
+    hooks::everything_on,
+    host::{can_run, note},
+};
 
 /// A tenth of the instructions that the verifier walks through before it gives up, since Linux 5.2.
 const FAR_BELOW: u64 = 100_000;
 
 /// Names of the programs that an input loads with everything switched on, and what each took to verify.
 fn verified(def: &InputDef, sysfs: &Path) -> Vec<(&'static str, u64)> {
-    let switch = |key: &str| (key.to_owned(), OptionSetting::Bool(true));
-    let switches = def.options.iter().filter(|option| matches!(option.default, OptionValue::Bool(_)));
-    let given: Vec<_> = switches.map(|option| switch(option.key)).collect();
+    let given = everything_on(def);
     let mut loader = Loader::new(sysfs, Pinning::Ignore);
     let options = Options::new(def.options, &given);
     let opened = (def.open)(&mut OpenContext { roots: &Roots::default(), options, bpf: &mut loader });

@@ -12,6 +12,7 @@
 mod block;
 mod cgroup;
 mod cgroups;
+mod hooks;
 mod host;
 mod irq;
 mod limits;

@@ -126,7 +126,7 @@ fn faults_that_wait_for_a_disk_are_major_in_vmstat() {
     if !can_run() {
         return;
     }
-    let folders = [env!("CARGO_TARGET_TMPDIR"), "/tmp"];
+    let folders = [env!("CARGO_TARGET_TMPDIR"), "/var/tmp", "/tmp"];
     let mut file = folders.iter().find_map(|folder| NamedTempFile::new_in(folder).ok()).unwrap();
     file.write_all(&vec![1; 64 * PAGE]).unwrap();
     file.as_file().sync_all().unwrap();

@@ -38,6 +38,11 @@ const MOUNTS: [(&str, &str, &str); 7] = [
 ];
 /// A disk with ext4, if the machine has one.
 const DISK: &str = "/dev/vda";
+/// Pages that the sockets of TCP may take: those of a machine as small as this do not suffice to fill a table
+/// with connections.
+const TCP_PAGES: (&str, &str) = ("/proc/sys/net/ipv4/tcp_mem", "100000 100000 100000");
+/// For the tests: every window has to be exact, as this kernel's tracepoints miss nothing.
+const VARIABLES: [(&str, &str); 3] = [("PATH", "/bin"), ("HOME", "/tmp"), ("PITOT_TEST_WINDOWS", "1")];
 /// Status of a program that could not be started, as in a shell.
 const NOT_STARTED: i32 = 127;
 
@@ -52,6 +57,8 @@ fn main() {
         troubles.extend(mounted(DISK, "ext4", "/var/tmp", "").err());
     }
     troubles.extend(raise_loopback().err().map(|error| format!("lo: {error}")));
+    let (limits, pages) = TCP_PAGES;
+    troubles.extend(fs::write(limits, pages).err().map(|error| format!("{limits}: {error}")));
     for trouble in troubles {
         say(&mut out, &format!("VMINIT {trouble}"));
     }
@@ -115,8 +122,7 @@ fn run(command: &str, out: &File) -> io::Result<i32> {
     let program = words.next().ok_or(io::ErrorKind::NotFound)?;
     let status = Command::new(program)
         .args(words)
-        .env("PATH", "/bin")
-        .env("HOME", "/tmp")
+        .envs(VARIABLES)
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)
         .stderr(out.try_clone()?)

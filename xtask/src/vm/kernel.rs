@@ -22,7 +22,7 @@ pub(super) const KINDS: [(&str, &str); 4] = [
 
 /// What the tests need that may be a module, in the order of loading; what a kernel has no file for is
 /// built in, or belongs to another version.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 12] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_legacy_dev",
@@ -34,6 +34,7 @@ const MODULES: [&str; 11] = [
     "nf_defrag_ipv4",
     "nf_defrag_ipv6",
     "nf_conntrack",
+    "tun",
 ];
 
 /// Beginning of a compressed kernel, what unpacks it, and the bytes behind it that are not its own: most
@@ -46,7 +47,7 @@ const PACKERS: [(&[u8], &str, usize); 4] = [
 ];
 
 /// A kernel, unpacked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kernel {
     pub(super) release: String,
     folder: PathBuf,

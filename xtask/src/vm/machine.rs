@@ -26,6 +26,8 @@ pub(super) struct Run {
     pub(super) messages: PathBuf,
     /// Why it did not come to its end.
     pub(super) trouble: Option<String>,
+    /// What its kernel died of.
+    pub(super) panic: Option<String>,
 }
 
 /// Says what is missing for this.
@@ -48,7 +50,7 @@ pub(super) fn run(kernel: &Kernel, folder: &Path, extra: &str, commands: &[Strin
         "console=ttyS0 loglevel=7 panic=-1 oops=panic mitigations=off tsc=reliable cryptomgr.notests {extra} -- {}",
         commands.join(" ; ")
     );
-    qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "512"])
+    qemu.args(["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "512"])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot"])
         .args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"])
         .args(["-serial", &format!("file:{}", messages.display())])
@@ -79,5 +81,29 @@ pub(super) fn run(kernel: &Kernel, folder: &Path, extra: &str, commands: &[Strin
     if trouble.is_none() && !text.lines().any(|line| line.starts_with("VMEXIT ")) {
         trouble = Some(format!("the machine stopped in the middle ({status})"));
     }
-    Ok(Run { text, messages, trouble })
+    let panic = trouble.as_ref().and_then(|_| panicked(&String::from_utf8_lossy(&fs::read(&messages).ok()?)));
+    Ok(Run { text, messages, trouble, panic })
+}
+
+/// The first thing that a kernel says about its own end.
+fn panicked(messages: &str) -> Option<String> {
+    let begins = ["Oops: ", "BUG: ", "kernel BUG at ", "Kernel panic - not syncing: "];
+    let mut said = messages.lines().filter_map(|line| Some(line.split_once("] ")?.1.trim()));
+    messages
+        .contains("Kernel panic")
+        .then(|| said.find(|line| begins.iter().any(|begin| line.starts_with(begin))))?
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_known_by_its_first_words() {
+        let died = "[    1.0] eth0: BUG\r\n[    1.5] Oops: int3: 0000 [#1] SMP\r\n\
+                    [    1.6] Kernel panic - not syncing: Fatal exception in interrupt\r\n";
+        assert_eq!(panicked(died).as_deref(), Some("Oops: int3: 0000 [#1] SMP"));
+        assert_eq!(panicked("[    1.0] BUG: a bad page, which nobody dies of\r\n"), None);
+    }
 }

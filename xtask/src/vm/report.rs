@@ -1,12 +1,19 @@
 //! What became of the inputs and the tests on a kernel, from what the programs print.
 
+use std::time::Instant;
+
 /// One kernel.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) kernel: String,
+    pub(super) name: String,
+    /// Its release, and how it was started.
+    pub(super) release: String,
     pub(super) inputs: Vec<Input>,
+    pub(super) hooks: Vec<Hook>,
     pub(super) tests: Vec<Test>,
     pub(super) seconds: u64,
+    /// What it died of the first time.
+    pub(super) died: Option<String>,
     /// What went wrong besides.
     pub(super) trouble: Option<String>,
 }
@@ -18,6 +25,16 @@ pub(super) struct Input {
     pub(super) state: String,
     /// How its programs are attached, or why it does not run.
     pub(super) detail: String,
+}
+
+/// How a hook is served.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hook {
+    pub(super) input: String,
+    pub(super) name: String,
+    pub(super) kind: String,
+    /// Why not better.
+    pub(super) refused: String,
 }
 
 /// A kernel test.
@@ -42,6 +59,12 @@ impl Test {
 }
 
 impl Report {
+    /// Of what its programs said.
+    pub(super) fn read(text: &str, started: Instant) -> Self {
+        let seconds = started.elapsed().as_secs();
+        Self { inputs: inputs(text), hooks: hooks(text), tests: tests(text), seconds, ..Self::default() }
+    }
+
     /// Whether nothing failed.
     pub(super) fn passed(&self) -> bool {
         let failed = |test: &Test| test.outcome == Outcome::Failed;
@@ -53,9 +76,15 @@ impl Report {
         self.inputs.iter().find(|input| input.name == name)
     }
 
-    /// "3 passed, 1 skipped".
+    /// What became of a test.
+    pub(super) fn outcome(&self, test: &str) -> Option<&Outcome> {
+        self.tests.iter().find(|ours| ours.name == test).map(|test| &test.outcome)
+    }
+
+    /// "3 passed, 1 skipped", of one family or, without a name, of all.
     pub(super) fn result(&self, family: &str) -> String {
-        let outcomes = self.tests.iter().filter(|test| test.family() == family).map(|test| &test.outcome);
+        let is_meant = |test: &&Test| family.is_empty() || test.family() == family;
+        let outcomes = self.tests.iter().filter(is_meant).map(|test| &test.outcome);
         let (mut passed, mut skipped, mut failed) = (0, 0, 0);
         for outcome in outcomes {
             match outcome {
@@ -88,6 +117,17 @@ pub(super) fn inputs(text: &str) -> Vec<Input> {
         Some(Input { name, state, detail: detail.join(" ") })
     })
     .collect()
+}
+
+/// Reads what the test of the hooks says of each.
+pub(super) fn hooks(text: &str) -> Vec<Hook> {
+    let said = text.lines().filter_map(|line| line.split_once(": hook "));
+    let hooks = said.filter_map(|(_, hook)| {
+        let mut words = hook.splitn(4, ' ').map(str::to_owned);
+        let [input, name, kind] = [words.next()?, words.next()?, words.next()?];
+        Some(Hook { input, name, kind, refused: words.next().unwrap_or_default() })
+    });
+    hooks.collect()
 }
 
 /// Reads what tests print that run one after the other: what a test says comes before its result.
@@ -133,6 +173,21 @@ mod tests {
         };
         let wanted = [input("sched", "running", "tp_btf"), input("zfs", "unsupported", "no such file")];
         assert_eq!(inputs(text), wanted);
+    }
+
+    #[test]
+    fn hooks_are_what_the_test_says_of_them() {
+        let text = "test hooks::all ... hooks::all: hook tcp tcp_probe tp_btf \nhooks::all: a note\n\
+                    hooks::all: hook tcp inet_csk_accept nothing fentry: not today\nok\n";
+        let hook = |name: &str, kind: &str, refused: &str| Hook {
+            input: "tcp".into(),
+            name: name.into(),
+            kind: kind.into(),
+            refused: refused.into(),
+        };
+        let wanted =
+            [hook("tcp_probe", "tp_btf", ""), hook("inet_csk_accept", "nothing", "fentry: not today")];
+        assert_eq!(hooks(text), wanted);
     }
 
     #[test]

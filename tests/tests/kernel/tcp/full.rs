@@ -1,12 +1,11 @@
 //! What happens when more connections are open than can be timed at once.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpStream},
     os::fd::{AsRawFd, OwnedFd},
     sync::PoisonError,
 };
 
-use nix::sys::socket::{Backlog, SockFlag, SockaddrIn, bind, getsockname, listen};
+use nix::sys::socket::{Backlog, SockFlag, SockaddrIn, bind, connect, getsockname, listen};
 use pitot_common::tcp::TIMED;
 
 use super::{TABLE, connections, histogram, tcp_socket, watched};
@@ -20,7 +19,8 @@ const OTHERS: u64 = 500;
 const QUEUE: u16 = 1024;
 
 /// Open connections that take no file: nobody accepts them, the side that asked is closed at once, and what
-/// is left of it is a small socket that waits.
+/// is left of it is a small socket that waits. A small machine does not even leave that, so each has an address
+/// of its own: one that took the port of another would reset what the other has left open.
 fn unaccepted(count: u64) -> Vec<OwnedFd> {
     let mut listeners = Vec::new();
     for number in 0..count {
@@ -32,9 +32,17 @@ fn unaccepted(count: u64) -> Vec<OwnedFd> {
         }
         let newest = listeners.last().unwrap();
         let address: SockaddrIn = getsockname(newest.as_raw_fd()).unwrap();
-        drop(TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))).unwrap());
+        let client = tcp_socket(SockFlag::empty());
+        bind(client.as_raw_fd(), &own_address(number)).unwrap();
+        connect(client.as_raw_fd(), &address).unwrap();
     }
     listeners
+}
+
+/// One of the many addresses of this host, and any port.
+fn own_address(number: u64) -> SockaddrIn {
+    let [.., high, low] = number.to_be_bytes();
+    SockaddrIn::new(127, 1, high, low, 0)
 }
 
 #[test]
