@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, id},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
 };
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
@@ -44,8 +46,15 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // One that still holds a process stays, and is seen by whoever looks.
-        let _busy = fs::remove_dir(&self.0);
+        // The last process may still be on its way out.
+        for _ in 0..100 {
+            match fs::remove_dir(&self.0) {
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                _ => break,
+            }
+        }
     }
 }
 

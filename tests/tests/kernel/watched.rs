@@ -50,15 +50,6 @@ impl Watched {
         Self { input, _beside: None }
     }
 
-    /// Why it cannot be opened like this.
-    pub(crate) fn refusal(name: &str, given: &[(String, OptionSetting)]) -> String {
-        let mut loader = Loader::new(Path::new("/sys"), Pinning::Ignore);
-        let def = INPUTS.iter().find(|def| def.name == name).unwrap();
-        let options = Options::new(def.options, given);
-        let mut context = OpenContext { roots: &Roots::default(), options, bpf: &mut loader };
-        (def.open)(&mut context).map(drop).unwrap_err().to_string()
-    }
-
     /// Opens it after another one, with which it shares maps.
     pub(crate) fn open_beside(other: &str, name: &str, given: &[(String, OptionSetting)]) -> Self {
         let mut loader = Loader::new(Path::new("/sys"), Pinning::Ignore);
