@@ -17,7 +17,7 @@ use nix::sys::socket::{
 };
 
 use crate::{
-    host::{can_run, note},
+    host::{can_run, note, release},
     proc::Snmp,
     sandwich::{Growths, Sandwich},
     settle::settle,
@@ -292,13 +292,6 @@ fn assert_sent(resets: &Growths) {
 /// Whether the tracepoint of resets also fires for those that no socket sends.
 fn tells_all_resets() -> bool {
     release() >= (6, 10)
-}
-
-fn release() -> (u32, u32) {
-    let name = nix::sys::utsname::uname().unwrap();
-    let release = name.release().to_string_lossy().into_owned();
-    let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// A listener whose queue is full drops requests, which are then sent again after a second.
