@@ -61,6 +61,8 @@ pub struct Owner<'a> {
     /// Its path in the unified tree; none for one that must be counted among the others, because it was gone
     /// before anyone could name it.
     pub name: Option<&'a [u8]>,
+    /// Whether it was shown by its name and is no longer: it must not be shown again, as one of the others.
+    pub past: bool,
 }
 
 /// How many slots are in use.
@@ -93,6 +95,7 @@ struct Known {
     cgroup: u64,
     name: Option<Box<[u8]>>,
     gone: Option<Instant>,
+    past: bool,
 }
 
 /// A map by owner, to be emptied when an owner is gone.
@@ -168,18 +171,19 @@ impl Owners {
         }
     }
 
-    /// Visits every owner that has a slot, and returns how many slots are in use. Nothing is visited while
-    /// another thread hangs in here.
-    pub fn visit(&self, now: Instant, mut visit: impl FnMut(Owner<'_>)) -> Usage {
-        let Some(mut registry) = self.registry() else { return Usage::default() };
+    /// Visits every owner that has a slot, and returns how many slots are in use. None, and no visit, while
+    /// another thread hangs in here: whoever sums owners up must then show no sum at all.
+    pub fn visit(&self, now: Instant, mut visit: impl FnMut(Owner<'_>)) -> Option<Usage> {
+        let mut registry = self.registry()?;
         registry.look(now);
         let mut usage = Usage::default();
         for (slot, known) in (0..).zip(&registry.slots) {
             let Some(known) = known else { continue };
             *if known.gone.is_some() { &mut usage.gone } else { &mut usage.live } += 1;
-            visit(Owner { slot, cgroup: known.cgroup, name: known.name.as_deref() });
+            let (cgroup, name, past) = (known.cgroup, known.name.as_deref(), known.past);
+            visit(Owner { slot, cgroup, name, past });
         }
-        usage
+        Some(usage)
     }
 
     fn registry(&self) -> Option<MutexGuard<'_, Registry>> {
@@ -234,16 +238,19 @@ impl Registry {
         // Two CPUs that met a cgroup at the same moment may have given it two slots: the second one's counts
         // are shown among the others'.
         if self.slots.iter().flatten().any(|known| known.cgroup == cgroup) {
-            return Known { cgroup, name: None, gone: None };
+            return Known { cgroup, name: None, gone: None, past: false };
         }
         match self.names.of(cgroup) {
-            Name::Path(path) => Known { cgroup, name: Some(path), gone: None },
+            Name::Path(path) => Known { cgroup, name: Some(path), gone: None, past: false },
             Name::Gone => {
                 let name = self.notes.as_ref().and_then(|notes| noted(notes.words(), slot, cgroup));
-                Known { cgroup, name, gone: Some(now) }
+                // An earlier agent showed it by its name, and it went before this one began.
+                let past = self.table.words()[SHOWN + slot].load(Ordering::Acquire) == cgroup;
+                Known { cgroup, name, gone: Some(now), past }
             }
             Name::Unknown => {
-                Known { cgroup, name: Some(format!("cgroup {cgroup}").into_bytes().into()), gone: None }
+                let name = Some(format!("cgroup {cgroup}").into_bytes().into());
+                Known { cgroup, name, gone: None, past: false }
             }
         }
     }
@@ -277,7 +284,7 @@ impl Registry {
         for slot in 0..self.slots.len() {
             let Some(known) = &self.slots[slot] else { continue };
             let over = known.gone.is_some_and(|at| now.saturating_duration_since(at) >= farewell);
-            if !over || self.runs_somewhere(slot) {
+            if !(over || known.past) || self.runs_somewhere(slot) {
                 continue;
             }
             // Before the first word is moved it must be known to whoever finds this half done.
@@ -338,7 +345,8 @@ impl Owners {
             }
         };
         let mut others = [0; WORDS];
-        self.visit(now, |owner| match owner.name {
+        let visited = self.visit(now, |owner| match owner.name {
+            _ if owner.past => {}
             None => add(&mut others, owner.slot),
             Some(name) => {
                 let mut sums = [0; WORDS];
@@ -348,6 +356,9 @@ impl Owners {
                 }
             }
         });
+        if visited.is_none() {
+            return;
+        }
         add(&mut others, OTHER);
         add(&mut others, GONE);
         if others != [0; WORDS] {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    fs, thread,
+    fs,
+    path::PathBuf,
+    process::Command,
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -113,6 +116,38 @@ fn a_kill_at_any_moment_of_the_start_does_no_harm() {
         assert_eq!(agent.state(input), ["running", "tp_btf", ""]);
     }
     pins::assert_whole(&place.pins);
+}
+
+/// The unified tree of cgroups.
+fn cgroups() -> Option<PathBuf> {
+    let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+    places.into_iter().find(|place| place.join("cgroup.controllers").exists())
+}
+
+#[test]
+fn a_cgroup_that_went_while_no_agent_ran_is_not_shown_again_as_another() {
+    let Some(tree) = can_run().then(cgroups).flatten() else { return };
+    let place = Place::new("departed");
+    let agent = place.start("", &[]);
+    let cgroup = tree.join(format!("pitot-departed-{}", std::process::id()));
+    fs::create_dir(&cgroup).unwrap();
+    let spin = r#"echo $$ > "$0/cgroup.procs"; timeout 0.5 sh -c 'while :; do :; done'"#;
+    Command::new("sh").args(["-c", spin]).arg(&cgroup).status().unwrap();
+    let seconds = |page: &BTreeMap<String, f64>, name: &str| {
+        page.get(&format!("pitot_sched_cgroup_cpu_seconds_total{{cgroup=\"{name}\"}}")).copied()
+    };
+    let name = format!("/{}", cgroup.file_name().unwrap().to_string_lossy());
+    let before = agent.scrape();
+    let charged = seconds(&before, &name).unwrap();
+    assert!(charged > 0.1, "{charged}");
+
+    agent.signal(Signal::SIGTERM);
+    agent.end();
+    fs::remove_dir(&cgroup).unwrap();
+    let after = place.start("", &[]).scrape();
+    assert_eq!(seconds(&after, &name), None);
+    let others = [&before, &after].map(|page| seconds(page, "other").unwrap_or(0.0));
+    assert!(others[1] - others[0] < charged / 2.0, "{others:?}, {charged} of it were shown by name");
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn a_kill_at_any_moment_of_a_switch_leaves_nothing_behind() {
 
 /// What the test above starts and kills.
 #[test]
-#[ignore = "a part of another test"]
+#[ignore = "the process that the test of kills starts"]
 fn be_killed() {
     let [pins, new] = ["PITOT_TEST_PINS", "PITOT_TEST_NEW"].map(|name| env::var(name).unwrap());
     let _opened = open(Path::new(&pins), if new == "1" { &NEW } else { &OLD }, 0);

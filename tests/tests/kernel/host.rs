@@ -40,11 +40,3 @@ fn obstacle() -> Option<String> {
     let types = Path::new("/sys/kernel/btf/vmlinux");
     (!types.exists()).then(|| format!("needs root (on a kernel with BTF: {} is missing)", types.display()))
 }
-
-/// The kernel's release: major and minor number.
-pub(crate) fn release() -> (u32, u32) {
-    let name = nix::sys::utsname::uname().unwrap();
-    let release = name.release().to_string_lossy().into_owned();
-    let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}

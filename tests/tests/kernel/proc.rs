@@ -240,3 +240,11 @@ pub(crate) fn my_faults() -> Faults {
     let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
     Faults { minor: fields[7].parse().unwrap(), major: fields[9].parse().unwrap() }
 }
+
+/// The kernel's release: major and minor number.
+pub(crate) fn release() -> (u32, u32) {
+    let name = nix::sys::utsname::uname().unwrap();
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

@@ -17,8 +17,8 @@ use nix::sys::socket::{
 };
 
 use crate::{
-    host::{can_run, note, release},
-    proc::Snmp,
+    host::{can_run, note},
+    proc::{Snmp, release},
     sandwich::{Growths, Sandwich},
     settle::settle,
     watched::{Reading, Watched},

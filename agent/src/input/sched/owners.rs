@@ -132,12 +132,16 @@ impl ByOwner {
             waits.clear();
             let (ran, switches) = bank(owner.slot, waits);
             charged += ran;
+            if owner.past {
+                return;
+            }
             let Some(name) = owner.name else {
                 others.add(ran, switches, waits);
                 return;
             };
             deliver(acc, name, owner.cgroup, &mut shown[owner.slot as usize], ran, switches, waits);
         });
+        let Some(usage) = usage else { return };
         for slot in [OTHER, GONE] {
             waits.clear();
             let (ran, switches) = bank(slot, waits);

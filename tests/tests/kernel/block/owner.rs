@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     cgroups::{self, Cgroup},
-    host::{can_run, note, release, skip},
+    host::{can_run, note, skip},
+    proc::release,
     settle::settle,
     watched::Watched,
 };
