@@ -141,6 +141,8 @@ pub mod doomed {
     pub const TASK: usize = 0;
     /// The node of its cgroup.
     pub const NODE: usize = 1;
+    /// What identifies its cgroup.
+    pub const ID: usize = 2;
     /// Words in all.
     pub const WORDS: usize = crate::bank::LINE_WORDS;
 }

@@ -41,8 +41,8 @@ pub fn slot_of(table: &Table, cgroup: u64) -> u32 {
 pub struct Node {
     /// `kernfs_node`
     pub address: u64,
-    /// `kernfs_node.id`
-    pub id: u32,
+    /// What identifies the cgroup.
+    pub id: u64,
     /// `kernfs_node.name`
     pub name: u32,
     /// `kernfs_node.parent`
@@ -50,12 +50,6 @@ pub struct Node {
 }
 
 impl Node {
-    /// What identifies the cgroup; 0 if it cannot be read.
-    #[inline(always)]
-    pub fn id(self) -> u64 {
-        Self::read(self.address, self.id)
-    }
-
     /// Notes the names of the directory and of the one above it.
     #[inline(always)]
     pub fn note(self, words: &mut [u64; note::WORDS]) {
@@ -81,7 +75,7 @@ impl Node {
             )
         };
         // SAFETY: as above; the last of all.
-        unsafe { (&raw mut words[note::ID]).write_volatile(self.id()) };
+        unsafe { (&raw mut words[note::ID]).write_volatile(self.id) };
     }
 
     #[inline(always)]

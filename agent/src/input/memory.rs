@@ -120,7 +120,14 @@ static BPF: BpfDef = BpfDef {
         hook_when("COMPACTION", "mm_compaction_end", &[typed("compact_end")]),
         hook_when("COMPACTION", "mm_compaction_begin", &[typed("compact_begin")]),
         hook_when("OWNERS_SIGNAL", "signal_generate", &[typed("oom_signal")]),
-        hook("mark_victim", &[typed("oom_victim"), raw("oom_victim_r")]),
+        hook(
+            "mark_victim",
+            &[
+                typed("oom_victim"),
+                Variant { program: "oom_victim_id", kind: ProgramKind::TpBtf, loses: NAMES },
+                Variant { program: "oom_victim_r", kind: ProgramKind::RawTp, loses: OWNER },
+            ],
+        ),
         hook_when("USER_FAULTS", "page_fault_user", &[typed("fault_user")]),
         hook_when("KERNEL_FAULTS", "page_fault_kernel", &[typed("fault_kernel")]),
     ],
@@ -175,6 +182,7 @@ static BPF: BpfDef = BpfDef {
 
 const COMPACTION: &str = "compaction stalls";
 const OWNER: &str = "victims by cgroup";
+const NAMES: &str = "names of victims' cgroups that are gone at once";
 const FAULT: &str = "nothing where page faults are switched off, otherwise those of this mode";
 
 /// From a reclaim that finds its pages at once to one that waits for slow disks.

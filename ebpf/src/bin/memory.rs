@@ -251,16 +251,25 @@ pub fn compact_end(ctx: BtfTracePointContext) -> i32 {
     if is_direct(&ctx) { ends(Stall::Compaction) } else { 0 }
 }
 
-/// The directory of a task's cgroup in the unified tree.
+/// The directory of a cgroup in the unified tree, and what identifies it; zeros if that is not known.
+#[derive(Clone, Copy)]
+struct Home {
+    node: u64,
+    id: u64,
+}
+
+/// That of a task.
 #[inline(always)]
-fn node_of(task: *const u8) -> u64 {
+fn home_of(task: *const u8) -> Home {
     // SAFETY: a trusted task pointer, and each step from it to its cgroup's node; the offsets come from the
     // kernel's BTF.
     let set: *const u8 = unsafe { field(task, get!(TASK_CGROUPS)) };
     // SAFETY: as above.
     let cgroup: *const u8 = unsafe { field(set, get!(SET_CGROUP)) };
     // SAFETY: as above.
-    unsafe { field(cgroup, get!(CGROUP_NODE)) }
+    let node: *const u8 = unsafe { field(cgroup, get!(CGROUP_NODE)) };
+    // SAFETY: as above.
+    Home { node: node as u64, id: unsafe { field(node, get!(NODE_ID)) } }
 }
 
 #[inline(always)]
@@ -272,43 +281,56 @@ fn doomed() -> Option<Own<'static, { doomed::WORDS }>> {
     Some(Own(unsafe { &mut *words }))
 }
 
-/// The directory of the cgroup of the task with this number, if it is the one that was just told to die.
+/// That of the task with this number, if it is the one that was just told to die.
 #[inline(always)]
-fn node_of_doomed(task: u64) -> u64 {
+fn home_of_doomed(task: u64) -> Home {
     match doomed() {
         Some(mut doomed) if doomed.get(doomed::TASK) == task => {
             doomed.set(doomed::TASK, 0);
-            doomed.get(doomed::NODE)
+            Home { node: doomed.get(doomed::NODE), id: doomed.get(doomed::ID) }
         }
-        _ => 0,
+        _ => Home { node: 0, id: 0 },
     }
 }
 
-/// Counts a victim for its cgroup, in this directory; 0 if that is not known.
+/// Counts a victim for its cgroup; returns where its name is to be noted.
 #[inline(always)]
-fn victim_of(address: u64) {
-    let node = Node { address, id: get!(NODE_ID), name: get!(NODE_NAME), parent: get!(NODE_PARENT) };
-    let id = if address == 0 { 0 } else { node.id() };
-    let slot = if id == 0 { OTHER } else { slot_of(&OWNER_TABLE, id) };
-    // The table of names has none for the others.
-    if let Some(note) = MEMORY_NAME.get_ptr_mut(slot) {
-        // SAFETY: the kernel returned a pointer to a whole map value. It kills one at a time.
-        node.note(unsafe { &mut *note });
-    }
+fn victim_of(home: Home) -> u32 {
+    let slot = if home.id == 0 { OTHER } else { slot_of(&OWNER_TABLE, home.id) };
     if let Some(victims) = MEMORY_OWNER.get_ptr_mut(0) {
         // SAFETY: the kernel returned a pointer to a whole map value; `Shared` adds atomically.
         Shared(unsafe { &mut *victims }).add(opaque(slot as usize), 1);
     }
+    slot
+}
+
+/// The home of the victim of this event.
+#[inline(always)]
+fn victims_home(ctx: &BtfTracePointContext) -> Home {
+    if get!(VICTIM_TASK) == 1 { home_of(ctx.arg(0)) } else { home_of_doomed(ctx.arg::<u64>(0) & 0xffff_ffff) }
 }
 
 #[btf_tracepoint(function = "mark_victim")]
 pub fn oom_victim(ctx: BtfTracePointContext) -> i32 {
     if get!(OWNERS_ON) == 1 {
-        victim_of(if get!(VICTIM_TASK) == 1 {
-            node_of(ctx.arg(0))
-        } else {
-            node_of_doomed(ctx.arg::<u64>(0) & 0xffff_ffff)
-        });
+        let home = victims_home(&ctx);
+        let slot = victim_of(home);
+        // The table of names has none for the others.
+        if let Some(note) = MEMORY_NAME.get_ptr_mut(slot) {
+            let node =
+                Node { address: home.node, id: home.id, name: get!(NODE_NAME), parent: get!(NODE_PARENT) };
+            // SAFETY: the kernel returned a pointer to a whole map value. It kills one at a time.
+            node.note(unsafe { &mut *note });
+        }
+    }
+    victim()
+}
+
+/// The same where a locked down kernel lets nobody read its strings.
+#[btf_tracepoint(function = "mark_victim")]
+pub fn oom_victim_id(ctx: BtfTracePointContext) -> i32 {
+    if get!(OWNERS_ON) == 1 {
+        victim_of(victims_home(&ctx));
     }
     victim()
 }
@@ -321,7 +343,9 @@ pub fn oom_signal(ctx: BtfTracePointContext) -> i32 {
         && let Some(mut doomed) = doomed()
     {
         let task: *const u8 = ctx.arg(2);
-        doomed.set(doomed::NODE, node_of(task));
+        let home = home_of(task);
+        doomed.set(doomed::NODE, home.node);
+        doomed.set(doomed::ID, home.id);
         // SAFETY: a trusted task pointer; the offset comes from the kernel's BTF.
         doomed.set(doomed::TASK, u64::from(unsafe { field::<u32>(task, get!(TASK_PID)) }));
     }

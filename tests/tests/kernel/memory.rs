@@ -79,7 +79,7 @@ fn every_touch_of_a_new_page_is_a_page_fault() {
         if !can_run() {
             return;
         }
-        let mut memory = Watched::open("memory", &[]);
+        let mut memory = Watched::open_without("memory", &[], &["no names of victims' cgroups"]);
         let before = (memory.read(), proc::my_faults());
         touch(&mut Mapping::anonymous(PAGES * PAGE).unwrap());
         let own = proc::my_faults().minor - before.1.minor;
@@ -101,7 +101,7 @@ fn the_kernel_faults_where_it_writes_for_a_program() {
         if !can_run() {
             return;
         }
-        let mut memory = Watched::open("memory", &[]);
+        let mut memory = Watched::open_without("memory", &[], &["no names of victims' cgroups"]);
         let of_kernel = |reading: &Reading| reading.count("memory_page_faults_total", &["kernel"]);
         let mut pages = Mapping::anonymous(PAGES * PAGE).unwrap();
         let before = of_kernel(&memory.read());
@@ -116,7 +116,8 @@ fn page_faults_have_no_series_when_they_are_switched_off() {
     if !can_run() {
         return;
     }
-    let reading = Watched::open("memory", &[("page_faults", false)]).read();
+    let reading =
+        Watched::open_without("memory", &[("page_faults", false)], &["no names of victims' cgroups"]).read();
     assert!(!reading.has("memory_page_faults_total"));
 }
 
@@ -159,7 +160,7 @@ fn a_cgroup_that_is_too_small_stalls_its_process_and_not_the_host() {
             return;
         }
         let Some(group) = limited() else { return };
-        let mut memory = Watched::open("memory", &[]);
+        let mut memory = Watched::open_without("memory", &[], &["no names of victims' cgroups"]);
         let start = Instant::now();
         let sandwich = Sandwich::around(&mut memory, allocation_stalls, Watched::read, || {
             let status = Hungry::start(Job::Reuse, &group).end();
@@ -196,7 +197,7 @@ fn a_stall_that_began_before_counting_is_untimed() {
         let hungry = Hungry::start(Job::ReuseForEver, &group);
         group.wait_until_full(LIMIT);
         // The ends are attached first: what ends until the starts are attached as well has none.
-        let reading = Watched::open("memory", &[]).read();
+        let reading = Watched::open_without("memory", &[], &["no names of victims' cgroups"]).read();
         drop(hungry);
         let untimed = reading.count("memory_untimed_stalls_total", &["before_attach"]);
         assert!(untimed > 0, "none, but {} stalls", stalls(Scope::Cgroup)(&reading));
@@ -211,7 +212,7 @@ fn a_process_that_outgrows_its_cgroup_is_killed_once_for_the_cgroup() {
             return;
         }
         let Some(group) = limited() else { return };
-        let mut memory = Watched::open("memory", &[]);
+        let mut memory = Watched::open_without("memory", &[], &["no names of victims' cgroups"]);
         let killed = || proc::vmstat(|name| name == "oom_kill");
         let sandwich = Sandwich::around(&mut memory, killed, Watched::read, || {
             let status = Hungry::start(Job::Grow, &group).end();
@@ -231,7 +232,7 @@ fn compaction_that_is_asked_for_in_advance_stalls_nobody() {
         if !can_run() {
             return;
         }
-        let mut memory = Watched::open("memory", &[]);
+        let mut memory = Watched::open_without("memory", &[], &["no names of victims' cgroups"]);
         let stalls = |reading: &Reading| reading.histogram("memory_compaction_stall_seconds", &[]).count;
         let scanned = || proc::vmstat(|name| name == "compact_migrate_scanned");
         let before = (scanned(), proc::vmstat(|name| name == "compact_stall"), stalls(&memory.read()));
