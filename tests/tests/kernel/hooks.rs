@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pitot::{
     bpf::{Loader, Pinning},
-    catalogue::{BpfDef, OptionValue, ProgramKind, Source},
+    catalogue::{BpfDef, OptionValue, ProgramKind, Source, Variant},
     input::{INPUTS, Input, InputDef, OpenContext, OptionSetting, Options},
     source::Roots,
 };
@@ -35,7 +35,8 @@ fn report(def: &InputDef, object: &BpfDef) {
     let said = opened.degraded.clone().unwrap_or_default();
     for served in opened.hooks() {
         let hook = object.hooks.iter().find(|hook| hook.name == served.hook).unwrap();
-        let at = hook.variants.iter().position(|variant| variant.kind == served.kind).unwrap();
+        let is_this = |variant: &Variant| (variant.kind, variant.loses) == (served.kind, served.loses);
+        let at = hook.variants.iter().position(is_this).unwrap();
         note(&format!("hook {} {} {} {}", def.name, hook.name, served.kind.name(), served.refused));
         // Whoever is not served best is told why, and what is lost by that.
         assert_eq!(served.refused.is_empty(), at == 0, "{served:?}");
