@@ -6,7 +6,7 @@ use std::{error::Error, fs, io::Write, os::unix::fs::FileTypeExt, time::Duration
 use pitot::{
     accumulator::{Accumulator, MemoryAccumulator},
     catalogue::{Label, Metric, Source},
-    config::InputConfig,
+    config::PipelineConfig,
     input::{CollectContext, Input, InputDef, InputError},
     output::{Encoder, Format},
     pipeline::{InputPipeline, Pipeline},
@@ -60,9 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} files", memory.number("tmp_entries", &["file"]).unwrap_or_default());
 
     // As the agent runs it: named and tagged by its pipeline, then encoded.
-    let config = InputConfig { tags: vec![("site".into(), "here".into())], ..InputConfig::new(&DEF) };
+    let mut config = PipelineConfig::new(&DEF);
+    config.transform.tags = vec![("site".into(), "here".into())];
     let mut pipeline = InputPipeline::new(&config, Box::new(Tmp));
-    pipeline.collect(&cx);
+    pipeline.collect(&cx, None);
     let page = Encoder::new().encode(Format::Text, &[pipeline.frame()]);
     std::io::stdout().write_all(&page)?;
     Ok(())

@@ -170,11 +170,11 @@ pub fn config(args: &Args) -> Result<Config, String> {
         }
     }
     if !options.inputs.is_empty() {
-        let known = || config.inputs.iter().map(|input| input.def.name);
+        let known = || config.pipelines.iter().map(|input| input.def.name);
         for name in options.inputs.iter().filter(|name| known().all(|known| known != name.as_str())) {
             problems.push(format!("--input: {}", suggest::unknown_input(name, known())));
         }
-        for input in &mut config.inputs {
+        for input in &mut config.pipelines {
             input.enabled = options.inputs.iter().any(|name| name == input.def.name);
         }
     }
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(config.listen, ["127.0.0.1:2".parse().unwrap()]);
         assert_eq!(config.roots.procfs, Path::new("/p"));
         assert!(!config.ebpf);
-        assert!(config.inputs.iter().all(|input| input.enabled == (input.def.name == "loadavg")));
+        assert!(config.pipelines.iter().all(|input| input.enabled == (input.def.name == "loadavg")));
     }
 
     #[test]

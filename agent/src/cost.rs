@@ -115,7 +115,7 @@ fn none_runs(config: &Config, guard: &Guard, reports: &[Report]) -> Option<Strin
     if !guard.programs.is_empty() {
         return None;
     }
-    let inputs = config.inputs.iter().filter(|input| matches!(input.def.source, Source::Bpf(_)));
+    let inputs = config.pipelines.iter().filter(|input| matches!(input.def.source, Source::Bpf(_)));
     let mut unsupported = inputs.filter_map(|input| {
         let report = reports.iter().find(|report| report.input == input.def.name)?;
         matches!(report.state, State::Unsupported { .. }).then(|| report.state.reason().to_owned())

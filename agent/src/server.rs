@@ -51,7 +51,7 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
         Loader::off("kernel programs are switched off (--no-ebpf, or ebpf.enabled = false)")
     };
     let pipelines = config
-        .inputs
+        .pipelines
         .iter()
         .map(|input| Box::new(InputPipeline::open(input, &config.roots, &mut loader)) as Box<dyn Pipeline>)
         .collect();
@@ -127,7 +127,7 @@ pub async fn run(mut config: Config, opened: Opened, listeners: Vec<TcpListener>
     let addresses: Result<_, _> = listeners.iter().map(TcpListener::local_addr).collect();
     config.listen = addresses.map_err(said("listener"))?;
     let engine = Engine::start(opened.pipelines, config.scrape_budget).map_err(said("no thread"))?;
-    let ranks = config.inputs.iter().map(|input| input.def.source.rank());
+    let ranks = config.pipelines.iter().map(|input| input.def.source.rank());
     let outlives = opened.guard.outlives();
     let keeper = Keeper::new(engine.clone(), ranks, &config.budget, opened.guard, opened.sampler);
     let (budget, window) = (keeper.board(), config.budget.window);

@@ -29,6 +29,11 @@ pub fn slot_of<const WORDS: usize, const SLOTS: u32, const WAYS: u32>(
         return SLOTS;
     }
     let at = set + free.trailing_zeros();
+    if take(table, at, identity) {
+        return at;
+    }
+    // Another CPU took it at the same moment for somebody else: then from the other end.
+    let at = set + u32::BITS - 1 - free.leading_zeros();
     if take(table, at, identity) { at } else { SLOTS }
 }
 
@@ -83,8 +88,7 @@ fn equal(a: u64, b: u64) -> u32 {
     opaque(((differing | negative) >> 63 ^ 1) as usize) as u32
 }
 
-/// Takes a free position, unless another CPU was faster: then it is the same one's, or the next event of this
-/// one tries again.
+/// Takes a free position, unless another CPU was faster, for another identity.
 #[inline(always)]
 fn take<const WORDS: usize>(table: &mut [u64; WORDS], at: u32, identity: u64) -> bool {
     let Some(cell) = table.get_mut(opaque(at as usize)) else { return false };

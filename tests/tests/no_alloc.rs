@@ -64,14 +64,14 @@ fn pipelines() -> Vec<InputPipeline> {
         eprintln!("LEFT OUT: kernel programs need root");
         Loader::off("not root")
     };
-    let inputs = config.inputs.iter().filter(|input| !matches!(input.def.source, Source::Own));
+    let inputs = config.pipelines.iter().filter(|input| !matches!(input.def.source, Source::Own));
     let opened = inputs.map(|input| InputPipeline::open(input, &config.roots, &mut loader));
     opened.filter(|pipeline| pipeline.state().is_up()).collect()
 }
 
 fn collect(pipelines: &mut [InputPipeline]) {
     for pipeline in pipelines {
-        let outcome = pipeline.collect(&CollectContext::new(Duration::from_secs(5)));
+        let outcome = pipeline.collect(&CollectContext::new(Duration::from_secs(5)), None);
         // Something that this host lacks is found out at the first collection, and not tried again soon.
         assert!(matches!(outcome, Outcome::Published | Outcome::Skipped), "{}", pipeline.state());
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    InputConfig, glob,
+    PipelineConfig, glob,
     load::Report,
     suggest::{self, listed},
     value::Value,
@@ -16,13 +16,13 @@ use crate::input::InputDef;
 const LISTED: usize = 8;
 
 /// Checks what was read of an input's table.
-pub(super) fn input(input: &mut InputConfig, table: &DeTable<'_>, report: &mut Report) {
+pub(super) fn input(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report) {
     schedule(input, table, report);
     globs(input.def, table, report);
     tags(input.def, table, report);
 }
 
-fn schedule(input: &mut InputConfig, table: &DeTable<'_>, report: &mut Report) {
+fn schedule(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report) {
     let place = |key: &str| table.get(key).or_else(|| table.get("interval"));
     let Some(interval) = input.interval else {
         // An interval that could not be read has been reported already.

@@ -5,7 +5,7 @@ use std::fmt;
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Config, InputConfig, check,
+    Config, PipelineConfig, check,
     schema::{INPUT_KEYS, INPUT_TABLE, TABLES, Table},
     suggest::{hint, listed, unknown_input},
     value::{self, Value, described},
@@ -106,7 +106,7 @@ fn top_level(loaded: &mut Loaded, name: &Name<'_>, value: &Value<'_>, report: &m
 
 /// Where a name of the top level would have been right.
 fn elsewhere(name: &str, config: &Config) -> Option<String> {
-    if config.inputs.iter().any(|input| input.def.name == name) {
+    if config.pipelines.iter().any(|input| input.def.name == name) {
         return Some(format!("did you mean `[{INPUT_TABLE}.{name}]`?"));
     }
     let table = TABLES.iter().find(|table| table.keys.iter().any(|key| key.name == name))?;
@@ -125,11 +125,11 @@ fn read_table(config: &mut Config, table: &Table, content: &DeTable<'_>, report:
 
 fn read_input(config: &mut Config, name: &Name<'_>, value: &Value<'_>, report: &mut Report) {
     let text = name.get_ref().as_ref();
-    let Some(index) = config.inputs.iter().position(|input| input.def.name == text) else {
-        let known = config.inputs.iter().map(|input| input.def.name);
+    let Some(index) = config.pipelines.iter().position(|input| input.def.name == text) else {
+        let known = config.pipelines.iter().map(|input| input.def.name);
         return report.problem(name, unknown_input(text, known));
     };
-    let input = &mut config.inputs[index];
+    let input = &mut config.pipelines[index];
     let path = format!("{INPUT_TABLE}.{text}");
     let Some(content) = as_table(&path, value, report) else { return };
     for (name, value) in content {
@@ -139,7 +139,7 @@ fn read_input(config: &mut Config, name: &Name<'_>, value: &Value<'_>, report: &
 }
 
 fn read_input_key(
-    input: &mut InputConfig,
+    input: &mut PipelineConfig,
     path: &str,
     name: &Name<'_>,
     value: &Value<'_>,

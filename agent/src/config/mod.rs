@@ -9,7 +9,11 @@ mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{input::InputDef, input::OptionSetting, source::Roots};
+use crate::{
+    input::{InputDef, OptionSetting},
+    pipeline::TransformConfig,
+    source::Roots,
+};
 
 #[cfg(test)]
 pub(crate) use self::check::is_label_name;
@@ -30,8 +34,8 @@ pub struct Config {
     pub pin: PathBuf,
     /// What the agent may cost.
     pub budget: Budget,
-    /// Every input, enabled or not, in the order of [`crate::input::INPUTS`].
-    pub inputs: Vec<InputConfig>,
+    /// One for every input, enabled or not, in the order of [`crate::input::INPUTS`].
+    pub pipelines: Vec<PipelineConfig>,
 }
 
 /// What the agent may cost.
@@ -54,10 +58,12 @@ impl Default for Budget {
     }
 }
 
-/// How one input is run.
+/// How one pipeline is run.
 #[derive(Clone, Debug)]
-pub struct InputConfig {
-    /// Its definition.
+pub struct PipelineConfig {
+    /// Its name, in metrics, logs and `/status`.
+    pub key: String,
+    /// The definition of its input.
     pub def: &'static InputDef,
     /// Whether it is run.
     pub enabled: bool,
@@ -67,17 +73,9 @@ pub struct InputConfig {
     pub offset: Duration,
     /// How long one collection may take.
     pub deadline: Duration,
-    /// Prefix of its names, instead of the definition's.
-    pub prefix: Option<String>,
-    /// Globs on raw names; empty means all.
-    pub allow: Vec<String>,
-    /// Globs on raw names that are left out.
-    pub deny: Vec<String>,
-    /// Labels added to every series.
-    pub tags: Vec<(String, String)>,
-    /// Series that one metric may have.
-    pub max_series: u32,
-    /// Settings of its own.
+    /// What is done to its samples.
+    pub transform: TransformConfig,
+    /// Settings of its input.
     pub options: Vec<(String, OptionSetting)>,
 }
 
@@ -90,7 +88,7 @@ impl Default for Config {
             ebpf: true,
             pin: "/sys/fs/bpf/pitot".into(),
             budget: Budget::default(),
-            inputs: crate::input::INPUTS.iter().map(|def| InputConfig::new(def)).collect(),
+            pipelines: crate::input::INPUTS.iter().map(|def| PipelineConfig::new(def)).collect(),
         }
     }
 }
@@ -100,27 +98,24 @@ impl Config {
     pub fn unhurried(mut self) -> Self {
         const LEAST: Duration = Duration::from_secs(5);
         self.scrape_budget = self.scrape_budget.max(LEAST);
-        for input in &mut self.inputs {
-            input.deadline = input.deadline.max(LEAST);
+        for pipeline in &mut self.pipelines {
+            pipeline.deadline = pipeline.deadline.max(LEAST);
         }
         self
     }
 }
 
-impl InputConfig {
-    /// The defaults of an input.
+impl PipelineConfig {
+    /// The defaults of an input's own pipeline.
     pub fn new(def: &'static InputDef) -> Self {
         Self {
+            key: def.name.to_owned(),
             def,
             enabled: true,
             interval: None,
             offset: Duration::ZERO,
             deadline: Duration::from_millis(250),
-            prefix: None,
-            allow: Vec::new(),
-            deny: Vec::new(),
-            tags: Vec::new(),
-            max_series: 10_000,
+            transform: TransformConfig::default(),
             options: Vec::new(),
         }
     }

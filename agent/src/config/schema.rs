@@ -1,9 +1,9 @@
 //! The keys of the configuration file, as data. Reading, validation, the reference and the example derive
-//! from these tables; defaults are those of [`Config::default`] and [`InputConfig::new`].
+//! from these tables; defaults are those of [`Config::default`] and [`PipelineConfig::new`].
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Config, InputConfig};
+use super::{Config, PipelineConfig};
 use crate::catalogue::OptionValue;
 
 /// A key of the file.
@@ -199,7 +199,7 @@ pub static TABLES: &[Table] = &[
 pub const INPUT_TABLE: &str = "input";
 
 /// The keys that every `[input.NAME]` has; an input's own options stand beside them.
-pub static INPUT_KEYS: &[Key<InputConfig>] = &[
+pub static INPUT_KEYS: &[Key<PipelineConfig>] = &[
     Key {
         name: "enabled",
         slot: Slot::Bool(|input| &mut input.enabled),
@@ -226,31 +226,31 @@ pub static INPUT_KEYS: &[Key<InputConfig>] = &[
     },
     Key {
         name: "prefix",
-        slot: Slot::Prefix(|input| &mut input.prefix),
+        slot: Slot::Prefix(|input| &mut input.transform.prefix),
         help: "Start of its metric names.",
         unset: Some(Unset { means: "the input's own", example: "\"host_\"" }),
     },
     Key {
         name: "allow",
-        slot: Slot::Globs(|input| &mut input.allow),
+        slot: Slot::Globs(|input| &mut input.transform.allow),
         help: "Metrics to keep, by name without prefix; an empty list keeps all.",
         unset: None,
     },
     Key {
         name: "deny",
-        slot: Slot::Globs(|input| &mut input.deny),
+        slot: Slot::Globs(|input| &mut input.transform.deny),
         help: "Metrics to leave out, by name without prefix; wins over `allow`.",
         unset: None,
     },
     Key {
         name: "tags",
-        slot: Slot::Tags(|input| &mut input.tags),
+        slot: Slot::Tags(|input| &mut input.transform.tags),
         help: "Labels added to every series of the input.",
         unset: None,
     },
     Key {
         name: "max_series",
-        slot: Slot::Count(|input| &mut input.max_series),
+        slot: Slot::Count(|input| &mut input.transform.max_series),
         help: "Series that one metric may have; samples of further ones are left out and counted.",
         unset: None,
     },

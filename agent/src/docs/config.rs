@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::{cell, code, generated};
 use crate::{
     config::{
-        Config, InputConfig,
+        Config, PipelineConfig,
         schema::{INPUT_KEYS, INPUT_TABLE, Key, TABLES},
     },
     input::InputDef,
@@ -27,12 +27,12 @@ pub(super) fn write_reference(out: &mut String) -> fmt::Result {
         writeln!(out, "## {title}\n\n{}\n", table.about)?;
         write_keys(out, table.keys, &mut config)?;
     }
-    let Some(first) = config.inputs.first_mut() else { return Ok(()) };
+    let Some(first) = config.pipelines.first_mut() else { return Ok(()) };
     writeln!(out, "## `[{INPUT_TABLE}.NAME]`\n\nHow one input is run.\n")?;
     write_keys(out, INPUT_KEYS, first)?;
     writeln!(out, "The inputs, with the options that they have beside these:\n")?;
     let common = first.clone();
-    config.inputs.iter().try_for_each(|input| write_own(out, input, &common))
+    config.pipelines.iter().try_for_each(|input| write_own(out, input, &common))
 }
 
 fn write_keys<T>(out: &mut String, keys: &[Key<T>], defaults: &mut T) -> fmt::Result {
@@ -60,7 +60,7 @@ fn row(out: &mut String, key: &str, kind: &str, default: &str, help: &str) -> fm
 }
 
 /// What is particular to one input.
-fn write_own(out: &mut String, input: &InputConfig, common: &InputConfig) -> fmt::Result {
+fn write_own(out: &mut String, input: &PipelineConfig, common: &PipelineConfig) -> fmt::Result {
     let def = input.def;
     writeln!(out, "### `[{INPUT_TABLE}.{}]`\n\n{} Prefix: `{}`.\n", def.name, def.about, def.prefix)?;
     let differs = differing(input, common);
@@ -79,7 +79,7 @@ fn write_own(out: &mut String, input: &InputConfig, common: &InputConfig) -> fmt
 }
 
 /// The keys whose default is another than the common one.
-fn differing(input: &InputConfig, common: &InputConfig) -> Vec<&'static Key<InputConfig>> {
+fn differing(input: &PipelineConfig, common: &PipelineConfig) -> Vec<&'static Key<PipelineConfig>> {
     let (mut own, mut common) = (input.clone(), common.clone());
     INPUT_KEYS.iter().filter(|key| key.slot.text(&mut own) != key.slot.text(&mut common)).collect()
 }
@@ -96,14 +96,14 @@ pub(super) fn write_example(out: &mut String) -> fmt::Result {
         }
         table.keys.iter().try_for_each(|key| example_key(out, key, &mut config))?;
     }
-    for (index, mut input) in config.inputs.into_iter().enumerate() {
+    for (index, mut input) in config.pipelines.into_iter().enumerate() {
         example_input(out, index == 0, &mut input)?;
     }
     Ok(())
 }
 
 /// The keys that every input has are shown once, with the first.
-fn example_input(out: &mut String, first: bool, input: &mut InputConfig) -> fmt::Result {
+fn example_input(out: &mut String, first: bool, input: &mut PipelineConfig) -> fmt::Result {
     let def: &InputDef = input.def;
     writeln!(out, "\n# {}\n[{INPUT_TABLE}.{}]", def.about, def.name)?;
     for key in INPUT_KEYS.iter().filter(|key| first || key.name == "enabled") {

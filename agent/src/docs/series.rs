@@ -2,7 +2,7 @@
 
 use crate::{
     catalogue::{Kind, Metric, Values},
-    config::InputConfig,
+    config::PipelineConfig,
     input::InputDef,
 };
 
@@ -17,7 +17,7 @@ pub fn worst_case_series(def: &'static InputDef, cpus: u64) -> u64 {
 
 /// The same for one metric of an input.
 pub fn worst_case_of(def: &'static InputDef, metric: &Metric, cpus: u64) -> u64 {
-    let most = u64::from(InputConfig::new(def).max_series);
+    let most = u64::from(PipelineConfig::new(def).transform.max_series);
     children(metric, cpus).min(most).saturating_mul(lines(metric.kind))
 }
 

@@ -135,8 +135,8 @@ fn the_example_is_the_default_configuration() {
     }
     let mut config =
         load(&active, Config::default()).unwrap_or_else(|problems| panic!("{problems:#?}\n{active}"));
-    for input in &mut config.inputs {
-        (input.interval, input.prefix) = (None, None);
+    for input in &mut config.pipelines {
+        (input.interval, input.transform.prefix) = (None, None);
         assert_eq!(input.options.len(), input.def.options.len());
         input.options.clear();
     }

@@ -116,7 +116,7 @@ impl Cell {
             self.note_timeout("still busy with an earlier collection");
             return;
         };
-        let outcome = pipeline.collect(cx);
+        let outcome = pipeline.collect(cx, None);
         let took = cx.started.elapsed();
         let cpu = clock.lap();
         if abandoned() {

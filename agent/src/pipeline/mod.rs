@@ -2,28 +2,24 @@
 //!
 //! What a plugin must not know (prefix, tags, filters, when and how long) is known here.
 
-mod naming;
+mod collected;
 mod schedule;
 mod state;
 mod task;
+mod transform;
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 pub use self::{
-    naming::Rules,
+    collected::InputPipeline,
     schedule::Schedule,
     state::State,
     task::{Aggregate, CollectConfig, CollectTask, ExecuteRule, Select, SqlTask, SubTask, Target, TaskError},
+    transform::{Rules, TransformConfig},
 };
 use crate::{
-    accumulator::{Frame, Limits, SeriesStore},
-    bpf::Loader,
-    config::InputConfig,
-    input::{CollectContext, Input, InputError, OpenContext, Options},
-    source::Roots,
+    accumulator::Frame,
+    input::{CollectContext, Input},
 };
 
 /// Something that is collected and leaves a frame. The engine runs any number of them.
@@ -34,8 +30,12 @@ pub trait Pipeline: Send {
     fn schedule(&self) -> Option<Schedule>;
     /// How long one collection may take.
     fn deadline(&self) -> Duration;
-    /// Collects once. A failure leaves an empty frame.
-    fn collect(&mut self, cx: &CollectContext) -> Outcome;
+    /// The pipeline whose frames it takes, if it has no input of its own.
+    fn source(&self) -> Option<&str> {
+        None
+    }
+    /// Collects once, from an input or from what its source published last. A failure leaves an empty frame.
+    fn collect(&mut self, cx: &CollectContext, source: Option<&Frame>) -> Outcome;
     /// What the last collection left.
     fn frame(&self) -> &Frame;
     /// Publishes nothing until the next collection.
@@ -74,237 +74,4 @@ pub struct Losses {
     pub over_limit: u64,
     /// Samples of a series that had already been delivered.
     pub duplicates: u64,
-}
-
-/// How often an unsupported input is tried again: a module may be loaded, a file may appear.
-const RETRY_UNSUPPORTED: Duration = Duration::from_secs(60);
-/// The longest pause after panics.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// The pipeline of one input.
-pub struct InputPipeline {
-    config: InputConfig,
-    input: Option<Box<dyn Input>>,
-    store: SeriesStore,
-    state: State,
-    /// Not tried again before this.
-    pause: Option<Instant>,
-    panics: u32,
-}
-
-impl InputPipeline {
-    /// Builds an input and its pipeline. An input that cannot run here leaves a pipeline that says so.
-    pub fn open(config: &InputConfig, roots: &Roots, bpf: &mut Loader) -> Self {
-        let options = Options::new(config.def.options, &config.options);
-        let opened = if config.enabled {
-            (config.def.open)(&mut OpenContext { roots, options, bpf })
-                .map_err(|unsupported| State::Unsupported { reason: unsupported.0 })
-        } else {
-            Err(State::Off { reason: "not enabled".to_owned() })
-        };
-        match opened {
-            Ok(input) => Self::new(config, input),
-            Err(state) => Self { input: None, state, ..Self::empty(config) },
-        }
-    }
-
-    /// Builds the pipeline of a task, or says what is wrong with it.
-    pub fn of_task(task: &SubTask, roots: &Roots, bpf: &mut Loader) -> Result<Self, TaskError> {
-        Ok(Self::open(&task.input_config()?, roots, bpf))
-    }
-
-    /// A pipeline around an input.
-    pub fn new(config: &InputConfig, input: Box<dyn Input>) -> Self {
-        let state = working(&*input);
-        let empty = Self::empty(config);
-        Self { store: empty.store.with(input.beginnings()), input: Some(input), state, ..empty }
-    }
-
-    fn empty(config: &InputConfig) -> Self {
-        let limits = Limits { series_per_metric: config.max_series, ..Limits::default() };
-        Self {
-            config: config.clone(),
-            input: None,
-            store: SeriesStore::new(Box::new(Rules::of(config)), limits),
-            state: State::Running { variant: None },
-            pause: None,
-            panics: 0,
-        }
-    }
-
-    fn fail(&mut self, state: State, pause: Option<Duration>) {
-        self.store.withdraw();
-        self.pause = pause.map(|pause| Instant::now() + pause);
-        self.state = state;
-    }
-}
-
-/// The state of an input that has just delivered.
-fn working(input: &dyn Input) -> State {
-    let variant = input.variant();
-    match input.degraded() {
-        Some(reason) => State::Degraded { variant, reason },
-        None => State::Running { variant },
-    }
-}
-
-impl Pipeline for InputPipeline {
-    fn key(&self) -> &str {
-        self.config.def.name
-    }
-
-    fn schedule(&self) -> Option<Schedule> {
-        Some(Schedule { interval: self.config.interval?, offset: self.config.offset })
-    }
-
-    fn deadline(&self) -> Duration {
-        self.config.deadline
-    }
-
-    fn collect(&mut self, cx: &CollectContext) -> Outcome {
-        let Some(input) = &mut self.input else { return Outcome::Skipped };
-        if self.pause.is_some_and(|until| cx.started < until) {
-            return Outcome::Skipped;
-        }
-        self.store.begin();
-        let store = &mut self.store;
-        // What an input leaves half done is its own; the store takes nothing from a failed cycle.
-        let result = catch_unwind(AssertUnwindSafe(|| input.collect(cx, store)));
-        match result {
-            Ok(Ok(())) => {
-                self.store.publish();
-                if !self.state.is_up() {
-                    self.state = working(&**input);
-                }
-                (self.pause, self.panics) = (None, 0);
-                Outcome::Published
-            }
-            Ok(Err(InputError::Unsupported(reason))) => {
-                self.fail(State::Unsupported { reason: reason.0 }, Some(RETRY_UNSUPPORTED));
-                Outcome::Skipped
-            }
-            Ok(Err(error)) => {
-                self.fail(State::Failed { reason: error.to_string() }, None);
-                Outcome::Failed
-            }
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                let pause = Duration::from_secs(1) * 2u32.saturating_pow(self.panics);
-                self.panics = self.panics.saturating_add(1).min(6);
-                self.fail(
-                    State::Failed { reason: format!("panicked: {text}") },
-                    Some(pause.min(LONGEST_PAUSE)),
-                );
-                Outcome::Panicked
-            }
-        }
-    }
-
-    fn frame(&self) -> &Frame {
-        self.store.frame()
-    }
-
-    fn withdraw(&mut self) {
-        self.store.withdraw();
-    }
-
-    fn close(&mut self, reason: &str) {
-        let state = State::Off { reason: reason.to_owned() };
-        *self = Self { state, ..Self::empty(&self.config) };
-    }
-
-    fn state(&self) -> &State {
-        &self.state
-    }
-
-    fn debug_info(&self) -> serde_json::Value {
-        self.input.as_ref().map_or(serde_json::Value::Null, |input| input.debug_info())
-    }
-
-    fn losses(&self) -> Losses {
-        Losses { over_limit: self.store.over_limit, duplicates: self.store.duplicates }
-    }
-
-    fn update_from(&mut self, old: &mut dyn Pipeline) {
-        if let (Some(new), Some(old)) = (&mut self.input, old.input()) {
-            new.update_from(old);
-        }
-    }
-
-    fn input(&mut self) -> Option<&mut dyn Input> {
-        self.input.as_deref_mut()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        accumulator::Accumulator,
-        catalogue::{Metric, Source},
-        input::InputDef,
-        input::Unsupported,
-    };
-
-    static ONE: Metric = Metric::gauge("one", "One.", &[]);
-    static DEF: InputDef = InputDef {
-        name: "flaky",
-        about: "Does what it is told.",
-        prefix: "x_",
-        source: Source::Own,
-        cost: "nothing",
-        metrics: &[&ONE],
-        options: &[],
-        open: |_| Err(Unsupported("only for tests".to_owned())),
-    };
-
-    struct Flaky(Vec<&'static str>);
-    impl Input for Flaky {
-        fn definition(&self) -> &'static InputDef {
-            &DEF
-        }
-        fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-            acc.put(&ONE, &[], 1.0);
-            match self.0.remove(0) {
-                "ok" => Ok(()),
-                "panic" => panic!("told to"),
-                "missing" => Err(InputError::Unsupported(Unsupported("gone".to_owned()))),
-                other => Err(InputError::Other(other.to_owned())),
-            }
-        }
-    }
-
-    fn run(script: &[&'static str]) -> (InputPipeline, Vec<(Outcome, usize)>) {
-        let mut pipeline = InputPipeline::new(&InputConfig::new(&DEF), Box::new(Flaky(script.to_vec())));
-        let outcomes = script
-            .iter()
-            .map(|_| {
-                let outcome = pipeline.collect(&CollectContext::new(Duration::from_secs(1)));
-                (outcome, pipeline.frame().live())
-            })
-            .collect();
-        (pipeline, outcomes)
-    }
-
-    #[test]
-    fn a_failed_collection_publishes_nothing_and_recovers() {
-        let (pipeline, outcomes) = run(&["ok", "broken", "ok"]);
-        assert_eq!(outcomes, [(Outcome::Published, 1), (Outcome::Failed, 0), (Outcome::Published, 1)]);
-        assert!(pipeline.state().is_up());
-    }
-
-    #[test]
-    fn after_a_panic_there_is_a_pause() {
-        let (pipeline, outcomes) = run(&["panic", "ok"]);
-        assert_eq!(outcomes, [(Outcome::Panicked, 0), (Outcome::Skipped, 0)]);
-        assert_eq!(pipeline.state().to_string(), "failed (panicked: told to)");
-    }
-
-    #[test]
-    fn unsupported_is_a_state_and_not_tried_at_once() {
-        let (pipeline, outcomes) = run(&["missing", "ok"]);
-        assert_eq!(outcomes, [(Outcome::Skipped, 0), (Outcome::Skipped, 0)]);
-        assert_eq!(pipeline.state().word(), "unsupported");
-    }
 }

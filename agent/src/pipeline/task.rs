@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalogue::OptionValue,
-    config::InputConfig,
+    config::PipelineConfig,
     input::{OptionSetting, find},
 };
 
@@ -190,7 +190,7 @@ pub enum TaskError {
 
 impl SubTask {
     /// How the task's input is to be run.
-    pub fn input_config(&self) -> Result<InputConfig, TaskError> {
+    pub fn input_config(&self) -> Result<PipelineConfig, TaskError> {
         let task = &self.task;
         let key = || task.key.clone();
         let unsupported = |what| TaskError::Unsupported { key: key(), what };
@@ -206,7 +206,7 @@ impl SubTask {
         let input = || task.config.input.clone();
         let def =
             find(&task.config.input).ok_or_else(|| TaskError::NoInput { key: key(), input: input() })?;
-        let mut config = InputConfig::new(def);
+        let mut config = PipelineConfig::new(def);
         if let Some(schedule) = task.config.execute_rule.schedule() {
             config.interval = Some(schedule.interval);
             config.offset = schedule.offset;
@@ -251,7 +251,7 @@ mod tests {
         assert!(serde_json::from_str::<CollectTask>(&text.replace("5000", "\"5s\"")).is_err());
     }
 
-    fn sub_task(config: &str, rest: &str) -> Result<InputConfig, TaskError> {
+    fn sub_task(config: &str, rest: &str) -> Result<PipelineConfig, TaskError> {
         let text = format!(r#"{{"task":{{"key":"k","config":{config}{rest}}}}}"#);
         serde_json::from_str::<SubTask>(&text).unwrap().input_config()
     }

@@ -9,7 +9,7 @@ use std::{
 use pitot::{
     accumulator::Accumulator,
     catalogue::{Metric, Source},
-    config::InputConfig,
+    config::PipelineConfig,
     engine::{Engine, Report},
     input::{CollectContext, Input, InputDef, InputError, Unsupported},
     output::{Format, Page, Want},
@@ -60,7 +60,7 @@ pub(crate) fn pipeline(
     def: &'static InputDef,
     script: impl FnMut(&CollectContext) -> Result<(), InputError> + Send + 'static,
 ) -> Box<dyn Pipeline> {
-    let config = InputConfig { deadline: DEADLINE, ..InputConfig::new(def) };
+    let config = PipelineConfig { deadline: DEADLINE, ..PipelineConfig::new(def) };
     Box::new(InputPipeline::new(&config, Box::new(Scripted(def, script))))
 }
 

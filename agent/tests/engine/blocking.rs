@@ -7,7 +7,7 @@ use std::{
 };
 
 use pitot::{
-    config::InputConfig,
+    config::PipelineConfig,
     engine::keep_schedules,
     input::{CollectContext, InputDef, InputError},
     output::Want,
@@ -25,7 +25,7 @@ fn every(
     interval: Duration,
     script: impl FnMut(&CollectContext) -> Result<(), InputError> + Send + 'static,
 ) -> Box<dyn Pipeline> {
-    let config = InputConfig { deadline: DEADLINE, interval: Some(interval), ..InputConfig::new(def) };
+    let config = PipelineConfig { deadline: DEADLINE, interval: Some(interval), ..PipelineConfig::new(def) };
     Box::new(InputPipeline::new(&config, Box::new(Scripted(def, script))))
 }
 

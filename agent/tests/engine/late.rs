@@ -10,7 +10,7 @@ use std::{
 use pitot::{
     accumulator::Frame,
     bpf::Loader,
-    config::InputConfig,
+    config::PipelineConfig,
     input::{CollectContext, Input},
     pipeline::{InputPipeline, Losses, Outcome, Pipeline, Schedule, State},
     source::Roots,
@@ -70,7 +70,7 @@ fn what_the_budget_did_not_reach_is_left_out_and_not_shown_as_it_was() {
     // Two that are slow, each within its deadline, from the second scrape on; the budget ends with the third.
     let slow = |def, millis| {
         let mut scrapes = 0;
-        let config = InputConfig { deadline: BUDGET * 2, ..InputConfig::new(def) };
+        let config = PipelineConfig { deadline: BUDGET * 2, ..PipelineConfig::new(def) };
         let input = Scripted(def, move |_: &CollectContext| {
             scrapes += 1;
             if scrapes == 2 {
@@ -80,7 +80,7 @@ fn what_the_budget_did_not_reach_is_left_out_and_not_shown_as_it_was() {
         });
         Box::new(InputPipeline::new(&config, Box::new(input))) as Box<dyn Pipeline>
     };
-    let off = InputConfig { enabled: false, ..InputConfig::new(&OFF) };
+    let off = PipelineConfig { enabled: false, ..PipelineConfig::new(&OFF) };
     let off = Box::new(InputPipeline::open(&off, &Roots::default(), &mut Loader::off("not asked for")));
     let bench = Bench::new(vec![fine(&FIRST), slow(&ODD, 100), slow(&SECOND, 900), fine(&LAST), off]);
     assert_eq!(present(&bench.scrape().0), ["first", "odd", "second", "last"]);
@@ -113,8 +113,8 @@ impl Pipeline for Afterwards {
     fn deadline(&self) -> Duration {
         self.0.deadline()
     }
-    fn collect(&mut self, cx: &CollectContext) -> Outcome {
-        self.0.collect(cx)
+    fn collect(&mut self, cx: &CollectContext, source: Option<&Frame>) -> Outcome {
+        self.0.collect(cx, source)
     }
     fn frame(&self) -> &Frame {
         self.0.frame()

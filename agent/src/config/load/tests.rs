@@ -30,7 +30,7 @@ static CPU: InputDef = InputDef {
 static MEMINFO: InputDef = InputDef { name: "meminfo", metrics: &[&MEMORY], options: &[], ..CPU };
 
 fn base() -> Config {
-    Config { inputs: [&CPU, &MEMINFO].map(InputConfig::new).into(), ..Config::default() }
+    Config { pipelines: [&CPU, &MEMINFO].map(PipelineConfig::new).into(), ..Config::default() }
 }
 
 fn good(text: &str) -> Config {
@@ -83,16 +83,16 @@ fn every_key_reaches_its_field() {
     assert_eq!(config.scrape_budget, Duration::from_millis(250));
     assert!(!config.ebpf);
     assert_eq!(config.pin, Path::new("/sys/fs/bpf/other"));
-    let cpu = &config.inputs[0];
+    let cpu = &config.pipelines[0];
     assert!(!cpu.enabled);
     assert_eq!(cpu.interval, Some(Duration::from_secs(10)));
     assert_eq!(cpu.offset, Duration::from_secs(1));
     assert_eq!(cpu.deadline, Duration::from_millis(100));
-    assert_eq!(cpu.prefix.as_deref(), Some(""));
-    assert_eq!(cpu.allow, ["cpu_*"]);
-    assert_eq!(cpu.deny, ["*_hertz"]);
-    assert_eq!(cpu.tags, [("rack".into(), "r1".into()), ("zone".into(), "z".into())]);
-    assert_eq!(cpu.max_series, 1_000);
+    assert_eq!(cpu.transform.prefix.as_deref(), Some(""));
+    assert_eq!(cpu.transform.allow, ["cpu_*"]);
+    assert_eq!(cpu.transform.deny, ["*_hertz"]);
+    assert_eq!(cpu.transform.tags, [("rack".into(), "r1".into()), ("zone".into(), "z".into())]);
+    assert_eq!(cpu.transform.max_series, 1_000);
     let budget =
         Budget { cpu_percent: 2.5, memory_mib: 0.0, window: Duration::from_secs(30), kernel_programs: true };
     assert_eq!(config.budget, budget);
@@ -109,7 +109,7 @@ fn every_key_reaches_its_field() {
 #[test]
 fn a_short_interval_shortens_the_default_deadline() {
     let config = good("[input.cpu]\ninterval = \"100ms\"\n");
-    assert_eq!(config.inputs[0].deadline, Duration::from_millis(100));
+    assert_eq!(config.pipelines[0].deadline, Duration::from_millis(100));
 }
 
 #[test]

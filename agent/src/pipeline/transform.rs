@@ -1,9 +1,27 @@
-//! What a pipeline does to names: allow, deny, prefix, tags. Decided once, when a series is born.
+//! What a pipeline does to samples: allow, deny, tags, prefix. Decided once, when a series is born.
 
-use crate::{
-    accumulator::Naming,
-    config::{InputConfig, glob},
-};
+use crate::{accumulator::Naming, config::glob};
+
+/// What a configuration asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransformConfig {
+    /// Prefix of names, instead of the input's.
+    pub prefix: Option<String>,
+    /// Globs on raw names; empty means all.
+    pub allow: Vec<String>,
+    /// Globs on raw names that are left out.
+    pub deny: Vec<String>,
+    /// Labels added to every series.
+    pub tags: Vec<(String, String)>,
+    /// Series that one metric may have.
+    pub max_series: u32,
+}
+
+impl Default for TransformConfig {
+    fn default() -> Self {
+        Self { prefix: None, allow: Vec::new(), deny: Vec::new(), tags: Vec::new(), max_series: 10_000 }
+    }
+}
 
 /// The rules of one pipeline. Lists are keyed by raw names; the prefix comes last.
 #[derive(Clone, Debug, Default)]
@@ -15,10 +33,10 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules that a configuration asks for.
-    pub fn of(config: &InputConfig) -> Self {
+    /// The rules that a configuration asks for, for an input with this prefix.
+    pub fn of(config: &TransformConfig, prefix: &str) -> Self {
         Self {
-            prefix: config.prefix.clone().unwrap_or_else(|| config.def.prefix.to_owned()),
+            prefix: config.prefix.clone().unwrap_or_else(|| prefix.to_owned()),
             allow: config.allow.clone(),
             deny: config.deny.clone(),
             tags: config.tags.clone(),
