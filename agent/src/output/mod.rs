@@ -15,6 +15,8 @@ mod patience;
 pub mod protobuf;
 pub mod text;
 
+use std::time::SystemTime;
+
 use bytes::{Bytes, BytesMut};
 
 pub use self::{
@@ -24,6 +26,15 @@ pub use self::{
     negotiate::Format,
 };
 use crate::accumulator::Frame;
+
+/// A place that what a pipeline publishes is sent to. It must never wait: what it cannot take at once it drops and
+/// counts.
+pub trait Output: Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &str;
+    /// Takes what a pipeline has just published, at the time that the collection stands for.
+    fn offer(&self, pipeline: &str, at: SystemTime, frame: &Frame);
+}
 
 /// Encodes pages, one after another, with kept buffers: once the largest page is known and earlier pages
 /// were dropped, encoding allocates nothing.

@@ -8,7 +8,7 @@ mod state;
 mod task;
 mod transform;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 pub use self::{
     collected::InputPipeline,
@@ -20,6 +20,7 @@ pub use self::{
 use crate::{
     accumulator::Frame,
     input::{CollectContext, Input},
+    output::Output,
 };
 
 /// Something that is collected and leaves a frame. The engine runs any number of them.
@@ -42,6 +43,10 @@ pub trait Pipeline: Send {
     fn withdraw(&mut self);
     /// Gives its input up, for a reason: it is off from now on.
     fn close(&mut self, reason: &str);
+    /// Where what it publishes goes beside the pages of scrapers.
+    fn outputs(&self) -> &[Arc<dyn Output>] {
+        &[]
+    }
     /// What it is doing.
     fn state(&self) -> &State;
     /// Whatever helps to understand it.
