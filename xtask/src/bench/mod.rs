@@ -16,6 +16,7 @@ mod program;
 mod scrape;
 mod server;
 mod table;
+mod toggled;
 
 use std::{
     env,
@@ -76,8 +77,8 @@ struct Plan {
     calls: u32,
     /// Round trips in a run.
     loops: u32,
-    /// Requests over a TCP connection in a run.
-    requests: u32,
+    /// Turns without an agent and with one.
+    turns: u32,
     /// TCP connections in a round.
     connections: u32,
     /// Blocks read from a disk in a round.
@@ -103,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         scrapes: if options.quick { 200 } else { 500 },
         calls: if options.quick { 100_000 } else { 500_000 },
         loops: if options.quick { 10_000 } else { 50_000 },
-        requests: if options.quick { 10_000 } else { 100_000 },
+        turns: if options.quick { 50 } else { 250 },
         connections: if options.quick { 500 } else { 2_000 },
         reads: if options.quick { 1_000 } else { 5_000 },
         seconds: if options.quick { 10 } else { 60 },
