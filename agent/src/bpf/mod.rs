@@ -19,7 +19,7 @@ mod program;
 mod sample;
 
 use std::{
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -63,6 +63,8 @@ pub struct Loader {
     /// The owners of each table of owners, by the number of its map.
     owners: Vec<(u32, Owners)>,
     running: Vec<(&'static str, SystemTime)>,
+    /// The maps of all objects that run, by object and name, for others to look into.
+    maps: Vec<(&'static str, &'static str, OwnedFd)>,
     programs: Vec<Program>,
 }
 
@@ -120,6 +122,7 @@ impl Loader {
             btf: None,
             owners: Vec::new(),
             running: Vec::new(),
+            maps: Vec::new(),
             programs: Vec::new(),
         }
     }
@@ -166,6 +169,11 @@ impl Loader {
         };
         let running = self.placement.run(&context, names, &mut lost)?;
         self.running.push((def.object, running.since));
+        let kept = running
+            .maps
+            .iter()
+            .filter_map(|(name, map)| Some((def.object, *name, map.fd().as_fd().try_clone_to_owned().ok()?)));
+        self.maps.extend(kept);
         for hook in running.hooks.iter().filter(|hook| !hook.loses.is_empty()) {
             let without = format!("no {} ({})", hook.loses, hook.refused);
             // Fields that are missing altogether have said it.
@@ -221,6 +229,15 @@ impl Loader {
     /// Whether an object of that name has been opened and runs.
     pub fn runs(&self, object: &str) -> bool {
         self.running.iter().any(|(running, _)| *running == object)
+    }
+
+    /// A view of a map of an object that an input before this one has opened, with an entry of `words` words for
+    /// each possible CPU.
+    pub fn look_into(&self, object: &str, map: &str, words: usize) -> Result<View, Unsupported> {
+        let found = self.maps.iter().find(|(of, name, _)| *of == object && *name == map);
+        let (.., fd) = found.ok_or_else(|| Unsupported(format!("the input `{object}` does not run")))?;
+        let cpus = aya::util::nr_cpus().map_err(|(path, error)| Unsupported(format!("{path}: {error}")))?;
+        View::new(fd, cpus * words).map_err(|error| unmapped(map, error))
     }
 
     /// The programs that run, for their cost.

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod block;
+pub mod burst;
 pub mod cgroup;
 pub mod conntrack;
 pub mod cpu;

@@ -1,0 +1,96 @@
+//! The time of CPUs, from the words that the kernel programs of `sched` keep.
+
+use std::sync::atomic::Ordering;
+
+use pitot_common::{
+    histogram::SUM,
+    owner::cpu,
+    sched::{BANK_WORDS, FIRST, IDLE, LAST, WAIT},
+};
+
+use crate::{
+    accumulator::Accumulator,
+    bpf::{Loader, map::View},
+    catalogue::{Label, Metric, Since, Unit, Unsupported},
+    input::InputError,
+};
+
+pub(super) static BUSY_SECONDS: Metric =
+    Metric::counter("cpu_busy_seconds_total", "Time in which a CPU had a task to run.", &[Label::cpu()])
+        .unit(Unit::Seconds)
+        .since(Since::Attach);
+
+pub(super) static WAIT_SECONDS: Metric = Metric::counter(
+    "run_queue_wait_seconds_total",
+    "Time that runnable tasks waited for a CPU, added when they got it.",
+    &[],
+)
+.unit(Unit::Seconds)
+.since(Since::Attach);
+
+/// Looks at a switch that may come in between again; a CPU that switches all the time is not far behind.
+const LOOKS: usize = 4;
+
+pub(super) struct Cpus {
+    sched: View,
+    owners: View,
+    known: Vec<Cpu>,
+    /// What the clock of the run queues said at the last collection.
+    now: u64,
+}
+
+struct Cpu {
+    label: String,
+    /// What was delivered last. Time must not run backwards, whatever the clocks of two CPUs differ by.
+    busy: u64,
+    /// When it switched last, how long it had been idle by then, and whether it is since then.
+    last: u64,
+    idle: u64,
+    is_idle: bool,
+}
+
+impl Cpus {
+    pub(super) fn of(bpf: &Loader) -> Result<Self, Unsupported> {
+        let sched = bpf.look_into("sched", "SCHED", BANK_WORDS)?;
+        let owners = bpf.look_into("sched", "OWNER_CPU", cpu::WORDS)?;
+        let cpu =
+            |number: usize| Cpu { label: number.to_string(), busy: 0, last: 0, idle: 0, is_idle: false };
+        let known = (0..sched.words().len() / BANK_WORDS).map(cpu).collect();
+        Ok(Self { sched, owners, known, now: 0 })
+    }
+
+    pub(super) fn collect(&mut self, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+        let banks = self.sched.words().chunks_exact(BANK_WORDS);
+        let holders = self.owners.words().chunks_exact(cpu::WORDS).map(|words| &words[cpu::CURRENT]);
+        for ((known, bank), holder) in self.known.iter_mut().zip(banks.clone()).zip(holders) {
+            for _ in 0..LOOKS {
+                let last = bank[LAST].load(Ordering::Acquire);
+                let idle = bank[IDLE].load(Ordering::Acquire);
+                let is_idle = holder.load(Ordering::Acquire) == cpu::IDLE;
+                if last != 0 && bank[LAST].load(Ordering::Acquire) == last {
+                    (known.last, known.idle, known.is_idle) = (last, idle, is_idle);
+                    break;
+                }
+            }
+        }
+        // At least what the CPU that switched last said then, and that was this one, a moment ago.
+        let now = self.known.iter().map(|known| known.last).max().unwrap_or(0);
+        if now == self.now {
+            return Err(InputError::Other("no CPU has switched tasks: `sched` does not count".to_owned()));
+        }
+        self.now = now;
+        let mut waited = 0;
+        for (known, bank) in self.known.iter_mut().zip(banks) {
+            waited += bank[WAIT + SUM].load(Ordering::Relaxed);
+            let first = bank[FIRST].load(Ordering::Relaxed);
+            if first == 0 {
+                continue;
+            }
+            let idle = known.idle + if known.is_idle { now.saturating_sub(known.last) } else { 0 };
+            known.busy = known.busy.max(now.saturating_sub(first).saturating_sub(idle));
+            acc.put(&BUSY_SECONDS, &[known.label.as_bytes()], known.busy as f64 / 1e9);
+        }
+        acc.put(&WAIT_SECONDS, &[], waited as f64 / 1e9);
+        Ok(())
+    }
+}
