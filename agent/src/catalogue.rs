@@ -4,6 +4,8 @@
 //! lines, configuration keys and their validation, the generated documents, `pitot inputs` and the worst-case
 //! number of series.
 
+mod interned;
+
 use std::{fmt, ops::Range};
 
 use pitot_common::histogram::Scale;

@@ -13,8 +13,8 @@ pub struct Histogram {
     pub buckets: Buckets,
     /// Observations of zero.
     pub zero: u64,
-    /// Sum of raw values.
-    pub sum: u64,
+    /// Sum of raw values. Wide, because what is observed a thousand times a second would fill 64 bits in days.
+    pub sum: u128,
     /// Counts by slot.
     pub counts: Vec<u64>,
 }
@@ -37,7 +37,7 @@ impl Histogram {
     pub fn merge(&mut self, words: &[AtomicU64]) {
         let Some((head, slots)) = words.split_at_checked(FIRST) else { return };
         self.zero += head[ZERO].load(Ordering::Relaxed);
-        self.sum = self.sum.wrapping_add(head[SUM].load(Ordering::Relaxed));
+        self.sum += u128::from(head[SUM].load(Ordering::Relaxed));
         for (count, word) in self.counts.iter_mut().zip(slots) {
             *count += word.load(Ordering::Relaxed);
         }
@@ -46,7 +46,7 @@ impl Histogram {
     /// Adds another one of the same layout.
     pub fn add(&mut self, other: &Self) {
         self.zero += other.zero;
-        self.sum = self.sum.wrapping_add(other.sum);
+        self.sum += other.sum;
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
@@ -58,7 +58,7 @@ impl Histogram {
             self.zero += 1;
         } else if let Some(count) = self.counts.get_mut(self.buckets.scale.slot(value) as usize) {
             *count += 1;
-            self.sum = self.sum.wrapping_add(value);
+            self.sum += u128::from(value);
         }
     }
 

@@ -77,7 +77,7 @@ impl Accumulator for MemoryAccumulator {
 }
 
 /// The name of a sample with its part and its prefix.
-pub(super) fn full_name(sample: &Sample<'_>) -> String {
+pub(crate) fn full_name(sample: &Sample<'_>) -> String {
     let part = String::from_utf8_lossy(sample.part);
     match sample.metric.name.split_once('*') {
         Some((before, after)) => format!("{}{before}{part}{after}", sample.prefix),

@@ -15,13 +15,13 @@ use std::fmt;
 
 use crate::catalogue::Metric;
 
-pub(crate) use self::render::HistogramLines;
 pub use self::{
     histogram::Histogram,
     memory::{MemoryAccumulator, OwnedSample, OwnedValue},
     prefix::Prefixed,
     series::{Beginnings, Family, Frame, Limits, Naming, Series, SeriesStore},
 };
+pub(crate) use self::{memory::full_name, render::HistogramLines};
 
 /// One measured value of one series.
 #[derive(Clone, Copy)]

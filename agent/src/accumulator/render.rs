@@ -1,7 +1,7 @@
 //! What a series looks like outside, rendered once at its birth.
 
 use bytes::Bytes;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{WireType, decode_varint, encode_key, encode_varint};
 
 use super::Sample;
 use crate::catalogue::{Buckets, Kind};
@@ -71,6 +71,16 @@ impl Rendered {
         &self.proto_labels
     }
 
+    /// Names and values of the labels.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = &*self.proto_labels;
+        std::iter::from_fn(move || {
+            let mut pair = field(&mut rest)?;
+            let (name, value) = (field(&mut pair)?, field(&mut pair)?);
+            Some((str::from_utf8(name).ok()?, str::from_utf8(value).ok()?))
+        })
+    }
+
     /// What tells this series from others of its family.
     pub(crate) fn identity(&self) -> &[u8] {
         &self.proto_labels
@@ -127,6 +137,15 @@ fn push_pair(out: &mut Vec<u8>, name: &str, value: &str) {
     encode_key(1, WireType::LengthDelimited, out);
     encode_varint(pair.len() as u64, out);
     out.extend_from_slice(&pair);
+}
+
+/// Takes the next length-delimited field off a message.
+fn field<'a>(message: &mut &'a [u8]) -> Option<&'a [u8]> {
+    decode_varint(message).ok()?;
+    let len = usize::try_from(decode_varint(message).ok()?).ok()?;
+    let (head, rest) = message.split_at_checked(len)?;
+    *message = rest;
+    Some(head)
 }
 
 #[cfg(test)]

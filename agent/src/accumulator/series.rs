@@ -10,7 +10,7 @@ mod tests;
 use std::{
     hash::{BuildHasher, Hasher},
     sync::atomic::{AtomicU64, Ordering},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -78,6 +78,11 @@ impl Series {
         self.metric
     }
 
+    /// Its labels as they are shown: those of the metric first, then the tags.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rendered.labels()
+    }
+
     /// What was rendered at its birth.
     pub(crate) fn rendered(&self) -> &Rendered {
         &self.rendered
@@ -92,6 +97,13 @@ pub struct Family {
     /// Exported name.
     pub name: Bytes,
     pub(crate) series: Vec<u32>,
+}
+
+impl Family {
+    /// Its series, in the order of their birth, by what [`Frame::series`] and [`Frame::value`] take.
+    pub fn series(&self) -> &[u32] {
+        &self.series
+    }
 }
 
 /// When counters began at zero that do not count from boot.
@@ -110,6 +122,8 @@ pub struct Frame {
     series: Vec<Series>,
     histograms: Vec<Histogram>,
     published: u64,
+    /// When what is published was collected.
+    collected: Option<Instant>,
     epoch: u64,
     beginnings: Beginnings,
 }
@@ -124,6 +138,17 @@ impl Frame {
     /// for 0: that of every frame without series.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The number of the published cycle; 0 when nothing is published. Together with [`Self::epoch`] it tells
+    /// whether something was published anew.
+    pub fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// When what is published was collected, where that was said.
+    pub fn collected(&self) -> Option<Instant> {
+        self.collected
     }
 
     /// A series of a family.
@@ -223,6 +248,12 @@ impl SeriesStore {
         if gone >= SWEEP_AT_LEAST && self.cycle.is_multiple_of(self.limits.keep_cycles) {
             self.sweep();
         }
+    }
+
+    /// The same, for samples that were collected at this time.
+    pub fn publish_at(&mut self, collected: Instant) {
+        self.frame.collected = Some(collected);
+        self.publish();
     }
 
     /// Ends a cycle that failed: nothing is published.

@@ -13,7 +13,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// The end of a message about an unknown name: a suggestion, or else the given way on.
-pub(super) fn hint<'a>(
+pub(crate) fn hint<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
     otherwise: impl FnOnce() -> String,
@@ -25,7 +25,7 @@ pub(super) fn hint<'a>(
 }
 
 /// The names of a list, for people.
-pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 

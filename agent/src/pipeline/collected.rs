@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Losses, Outcome, Pipeline, Rules, Schedule, State, SubTask, TaskError};
+use super::{Losses, Outcome, Pipeline, Query, Rules, Schedule, State, SubTask, TaskError};
 use crate::{
     accumulator::{Frame, Limits, SeriesStore},
     bpf::Loader,
@@ -23,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub struct InputPipeline {
     config: PipelineConfig,
     input: Option<Box<dyn Input>>,
+    /// What is computed of its samples, instead of passing them on.
+    query: Option<Query>,
     store: SeriesStore,
     state: State,
     /// Not tried again before this.
@@ -48,7 +50,12 @@ impl InputPipeline {
 
     /// Builds the pipeline of a task, or says what is wrong with it.
     pub fn of_task(task: &SubTask, roots: &Roots, bpf: &mut Loader) -> Result<Self, TaskError> {
-        Ok(Self::open(&task.input_config()?, roots, bpf))
+        let (config, query) = (task.input_config()?, task.query()?);
+        let pipeline = Self::open(&config, roots, bpf);
+        Ok(match query {
+            Some(query) => pipeline.with_query(query),
+            None => pipeline,
+        })
     }
 
     /// A pipeline around an input.
@@ -58,11 +65,18 @@ impl InputPipeline {
         Self { store: empty.store.with(input.beginnings()), input: Some(input), state, ..empty }
     }
 
+    /// The same, with a query between the input and its series: only the results are published.
+    pub fn with_query(self, query: Query) -> Self {
+        let query = query.with_groups(self.config.transform.max_series);
+        Self { query: Some(query), ..self }
+    }
+
     fn empty(config: &PipelineConfig) -> Self {
         let limits = Limits { series_per_metric: config.transform.max_series, ..Limits::default() };
         Self {
             config: config.clone(),
             input: None,
+            query: None,
             store: SeriesStore::new(Box::new(Rules::of(&config.transform, config.def.prefix)), limits),
             state: State::Running { variant: None },
             pause: None,
@@ -105,12 +119,18 @@ impl Pipeline for InputPipeline {
             return Outcome::Skipped;
         }
         self.store.begin();
-        let store = &mut self.store;
-        // What an input leaves half done is its own; the store takes nothing from a failed cycle.
-        let result = catch_unwind(AssertUnwindSafe(|| input.collect(cx, store)));
+        let (store, query) = (&mut self.store, &mut self.query);
+        // What an input leaves half done is its own; store and query take nothing from a failed cycle.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let Some(query) = query else { return input.collect(cx, store) };
+            query.begin(cx);
+            input.collect(cx, query)?;
+            query.finish(cx, store);
+            Ok(())
+        }));
         match result {
             Ok(Ok(())) => {
-                self.store.publish();
+                self.store.publish_at(cx.started);
                 if !self.state.is_up() {
                     self.state = working(&**input);
                 }
@@ -157,21 +177,33 @@ impl Pipeline for InputPipeline {
     }
 
     fn debug_info(&self) -> serde_json::Value {
-        self.input.as_ref().map_or(serde_json::Value::Null, |input| input.debug_info())
+        let input = self.input.as_ref().map_or(serde_json::Value::Null, |input| input.debug_info());
+        match &self.query {
+            Some(query) => serde_json::json!({ "input": input, "query": query.debug_info() }),
+            None => input,
+        }
     }
 
     fn losses(&self) -> Losses {
-        Losses { over_limit: self.store.over_limit, duplicates: self.store.duplicates }
+        let query = self.query.as_ref().map(Query::losses).unwrap_or_default();
+        query.and(&self.store)
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {
         if let (Some(new), Some(old)) = (&mut self.input, old.input()) {
             new.update_from(old);
         }
+        if let (Some(new), Some(old)) = (&mut self.query, old.query()) {
+            new.take_over(old);
+        }
     }
 
     fn input(&mut self) -> Option<&mut dyn Input> {
         self.input.as_deref_mut()
+    }
+
+    fn query(&mut self) -> Option<&mut Query> {
+        self.query.as_mut()
     }
 }
 

@@ -3,6 +3,7 @@
 //! What a plugin must not know (prefix, tags, filters, when and how long) is known here.
 
 mod collected;
+pub mod query;
 mod schedule;
 mod state;
 mod task;
@@ -12,9 +13,10 @@ use std::{sync::Arc, time::Duration};
 
 pub use self::{
     collected::InputPipeline,
+    query::{Query, QueryConfig, QueryPipeline},
     schedule::Schedule,
     state::State,
-    task::{Aggregate, CollectConfig, CollectTask, ExecuteRule, Select, SqlTask, SubTask, Target, TaskError},
+    task::{CollectConfig, CollectTask, ExecuteRule, SubTask, Target, TaskError},
     transform::{Rules, TransformConfig},
 };
 use crate::{
@@ -57,6 +59,10 @@ pub trait Pipeline: Send {
     fn update_from(&mut self, old: &mut dyn Pipeline);
     /// Its input, for [`Self::update_from`].
     fn input(&mut self) -> Option<&mut dyn Input>;
+    /// Its query, for the same.
+    fn query(&mut self) -> Option<&mut Query> {
+        None
+    }
 }
 
 /// How a collection ended.

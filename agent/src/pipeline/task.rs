@@ -4,6 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    QueryConfig,
+    query::{Complaint, Part, Query},
+};
 use crate::{
     catalogue::OptionValue,
     config::PipelineConfig,
@@ -97,56 +101,6 @@ pub enum Target {
     },
 }
 
-/// A query on metrics: what to take from an input, which of it, and how to fold it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SqlTask {
-    /// Input or pipeline that delivers the samples.
-    pub from: String,
-    /// What to compute.
-    pub select: Vec<Select>,
-    /// Which series count: label and pattern, all of which must match.
-    #[serde(default, rename = "where")]
-    pub conditions: BTreeMap<String, String>,
-    /// Labels that are kept.
-    #[serde(default, rename = "groupBy")]
-    pub group_by: Vec<String>,
-    /// Span of time that is folded, in milliseconds.
-    #[serde(default, rename = "window")]
-    pub window_ms: Option<u64>,
-}
-
-/// One column of a query.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Select {
-    /// Metric, by raw name.
-    pub metric: String,
-    /// Name of the result.
-    #[serde(rename = "as")]
-    pub name: String,
-    /// How values are folded.
-    pub agg: Aggregate,
-}
-
-/// How values of several series, or of several moments, become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Aggregate {
-    /// Sum.
-    Sum,
-    /// Arithmetic mean.
-    Avg,
-    /// Smallest.
-    Min,
-    /// Largest.
-    Max,
-    /// How many.
-    Count,
-    /// The latest.
-    Last,
-}
-
 /// What a pipeline is set up with: a task, and the query if it has one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubTask {
@@ -154,7 +108,7 @@ pub struct SubTask {
     pub task: CollectTask,
     /// Its query.
     #[serde(default)]
-    pub sql: Option<SqlTask>,
+    pub sql: Option<QueryConfig>,
 }
 
 /// Why a task cannot be run. Nothing in a task is ignored: what is not acted on is refused.
@@ -178,6 +132,14 @@ pub enum TaskError {
         /// The setting.
         option: String,
     },
+    /// Its query is wrong.
+    #[error("task {key}: {complaint}")]
+    Query {
+        /// The task.
+        key: String,
+        /// The first thing that is wrong with it.
+        complaint: Complaint,
+    },
     /// The task asks for something that cannot be done yet.
     #[error("task {key}: {what} cannot be run yet")]
     Unsupported {
@@ -189,14 +151,28 @@ pub enum TaskError {
 }
 
 impl SubTask {
+    /// The task's query, checked against its input.
+    pub fn query(&self) -> Result<Option<Query>, TaskError> {
+        let Some(sql) = &self.sql else { return Ok(None) };
+        let config = &self.task.config;
+        let wrong = |complaint| TaskError::Query { key: self.task.key.clone(), complaint };
+        if sql.from != config.input {
+            let message = format!("the task collects `{}`, so it cannot be `{}`", config.input, sql.from);
+            return Err(wrong(Complaint { part: Part::From, message }));
+        }
+        let interval = config.execute_rule.schedule().map(|schedule| schedule.interval);
+        if let Some(complaint) = sql.check_interval(interval) {
+            return Err(wrong(complaint));
+        }
+        let first = |mut complaints: Vec<Complaint>| wrong(complaints.swap_remove(0));
+        Query::new(sql, find(&config.input)).map(Some).map_err(first)
+    }
+
     /// How the task's input is to be run.
     pub fn input_config(&self) -> Result<PipelineConfig, TaskError> {
         let task = &self.task;
         let key = || task.key.clone();
         let unsupported = |what| TaskError::Unsupported { key: key(), what };
-        if self.sql.is_some() {
-            return Err(unsupported("a query"));
-        }
         if !matches!(task.target, Target::Localhost | Target::None) {
             return Err(unsupported("a target other than this host"));
         }
