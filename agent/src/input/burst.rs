@@ -33,6 +33,7 @@ pub static DEF: InputDef = InputDef {
     cost: "two short files for each network device, one for each disk and one more; the rest is mapped memory of `sched`",
     metrics: &[
         &cpu::BUSY_SECONDS,
+        &cpu::SHARED_SECONDS,
         &cpu::WAIT_SECONDS,
         &devices::NETWORK_BYTES,
         &devices::DISK_BUSY_SECONDS,

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::query::Queries;
 use super::{Losses, Outcome, Pipeline, Query, Rules, Schedule, State, SubTask, TaskError};
 use crate::{
     accumulator::{Frame, Limits, SeriesStore},
@@ -24,7 +25,7 @@ pub struct InputPipeline {
     config: PipelineConfig,
     input: Option<Box<dyn Input>>,
     /// What is computed of its samples, instead of passing them on.
-    query: Option<Query>,
+    queries: Queries,
     store: SeriesStore,
     state: State,
     /// Not tried again before this.
@@ -66,9 +67,9 @@ impl InputPipeline {
     }
 
     /// The same, with a query between the input and its series: only the results are published.
-    pub fn with_query(self, query: Query) -> Self {
-        let query = query.with_groups(self.config.transform.max_series);
-        Self { query: Some(query), ..self }
+    pub fn with_query(mut self, query: Query) -> Self {
+        self.queries.push(query.with_groups(self.config.transform.max_series));
+        self
     }
 
     fn empty(config: &PipelineConfig) -> Self {
@@ -76,7 +77,7 @@ impl InputPipeline {
         Self {
             config: config.clone(),
             input: None,
-            query: None,
+            queries: Queries::default(),
             store: SeriesStore::new(Box::new(Rules::of(&config.transform, config.def.prefix)), limits),
             state: State::Running { variant: None },
             pause: None,
@@ -86,6 +87,7 @@ impl InputPipeline {
 
     fn fail(&mut self, state: State, pause: Option<Duration>) {
         self.store.withdraw();
+        self.queries.withdraw();
         self.pause = pause.map(|pause| Instant::now() + pause);
         self.state = state;
     }
@@ -118,19 +120,26 @@ impl Pipeline for InputPipeline {
         if self.pause.is_some_and(|until| cx.started < until) {
             return Outcome::Skipped;
         }
-        self.store.begin();
-        let (store, query) = (&mut self.store, &mut self.query);
+        let (store, queries) = (&mut self.store, &mut self.queries);
         // What an input leaves half done is its own; store and query take nothing from a failed cycle.
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let Some(query) = query else { return input.collect(cx, store) };
-            query.begin(cx);
-            input.collect(cx, query)?;
-            query.finish(cx, store);
+            if queries.is_empty() {
+                store.begin();
+                input.collect(cx, store)?;
+                store.publish_at(cx.started);
+                return Ok(());
+            }
+            queries.begin(cx);
+            input.collect(cx, queries)?;
+            if queries.finish(cx) {
+                store.begin();
+                queries.deliver(store);
+                store.publish_at(cx.started);
+            }
             Ok(())
         }));
         match result {
             Ok(Ok(())) => {
-                self.store.publish_at(cx.started);
                 if !self.state.is_up() {
                     self.state = working(&**input);
                 }
@@ -165,6 +174,7 @@ impl Pipeline for InputPipeline {
 
     fn withdraw(&mut self) {
         self.store.withdraw();
+        self.queries.withdraw();
     }
 
     fn close(&mut self, reason: &str) {
@@ -178,32 +188,29 @@ impl Pipeline for InputPipeline {
 
     fn debug_info(&self) -> serde_json::Value {
         let input = self.input.as_ref().map_or(serde_json::Value::Null, |input| input.debug_info());
-        match &self.query {
-            Some(query) => serde_json::json!({ "input": input, "query": query.debug_info() }),
-            None => input,
+        if self.queries.is_empty() {
+            return input;
         }
+        serde_json::json!({ "input": input, "queries": self.queries.debug_info() })
     }
 
     fn losses(&self) -> Losses {
-        let query = self.query.as_ref().map(Query::losses).unwrap_or_default();
-        query.and(&self.store)
+        self.queries.losses().and(&self.store)
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {
         if let (Some(new), Some(old)) = (&mut self.input, old.input()) {
             new.update_from(old);
         }
-        if let (Some(new), Some(old)) = (&mut self.query, old.query()) {
-            new.take_over(old);
-        }
+        self.queries.take_over(old.queries());
     }
 
     fn input(&mut self) -> Option<&mut dyn Input> {
         self.input.as_deref_mut()
     }
 
-    fn query(&mut self) -> Option<&mut Query> {
-        self.query.as_mut()
+    fn queries(&mut self) -> &mut [Query] {
+        self.queries.as_mut_slice()
     }
 }
 

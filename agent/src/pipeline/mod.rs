@@ -2,6 +2,7 @@
 //!
 //! What a plugin must not know (prefix, tags, filters, when and how long) is known here.
 
+mod bursts;
 mod collected;
 pub mod query;
 mod schedule;
@@ -12,6 +13,7 @@ mod transform;
 use std::{sync::Arc, time::Duration};
 
 pub use self::{
+    bursts::BurstsConfig,
     collected::InputPipeline,
     query::{Query, QueryConfig, QueryPipeline},
     schedule::Schedule,
@@ -59,9 +61,9 @@ pub trait Pipeline: Send {
     fn update_from(&mut self, old: &mut dyn Pipeline);
     /// Its input, for [`Self::update_from`].
     fn input(&mut self) -> Option<&mut dyn Input>;
-    /// Its query, for the same.
-    fn query(&mut self) -> Option<&mut Query> {
-        None
+    /// Its queries, for the same.
+    fn queries(&mut self) -> &mut [Query] {
+        &mut []
     }
 }
 

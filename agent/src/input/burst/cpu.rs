@@ -20,6 +20,14 @@ pub(super) static BUSY_SECONDS: Metric =
         .unit(Unit::Seconds)
         .since(Since::Attach);
 
+pub(super) static SHARED_SECONDS: Metric = Metric::counter(
+    "cpus_busy_seconds_total",
+    "Time in which CPUs had a task to run, shared out among all of them: it rises by a second per second when all are busy.",
+    &[],
+)
+.unit(Unit::Seconds)
+.since(Since::Attach);
+
 pub(super) static WAIT_SECONDS: Metric = Metric::counter(
     "run_queue_wait_seconds_total",
     "Time that runnable tasks waited for a CPU, added when they got it.",
@@ -37,6 +45,8 @@ pub(super) struct Cpus {
     known: Vec<Cpu>,
     /// What the clock of the run queues said at the last collection.
     now: u64,
+    /// Seconds that the CPUs were busy, shared out among them.
+    shared: f64,
 }
 
 struct Cpu {
@@ -56,7 +66,7 @@ impl Cpus {
         let cpu =
             |number: usize| Cpu { label: number.to_string(), busy: 0, last: 0, idle: 0, is_idle: false };
         let known = (0..sched.words().len() / BANK_WORDS).map(cpu).collect();
-        Ok(Self { sched, owners, known, now: 0 })
+        Ok(Self { sched, owners, known, now: 0, shared: 0.0 })
     }
 
     pub(super) fn collect(&mut self, acc: &mut dyn Accumulator) -> Result<(), InputError> {
@@ -79,7 +89,7 @@ impl Cpus {
             return Err(InputError::Other("no CPU has switched tasks: `sched` does not count".to_owned()));
         }
         self.now = now;
-        let mut waited = 0;
+        let (mut waited, mut gained, mut count) = (0, 0, 0u32);
         for (known, bank) in self.known.iter_mut().zip(banks) {
             waited += bank[WAIT + SUM].load(Ordering::Relaxed);
             let first = bank[FIRST].load(Ordering::Relaxed);
@@ -87,9 +97,15 @@ impl Cpus {
                 continue;
             }
             let idle = known.idle + if known.is_idle { now.saturating_sub(known.last) } else { 0 };
-            known.busy = known.busy.max(now.saturating_sub(first).saturating_sub(idle));
-            acc.put(&BUSY_SECONDS, &[known.label.as_bytes()], known.busy as f64 / 1e9);
+            let busy = known.busy.max(now.saturating_sub(first).saturating_sub(idle));
+            gained += busy - known.busy;
+            count += 1;
+            known.busy = busy;
+            acc.put(&BUSY_SECONDS, &[known.label.as_bytes()], busy as f64 / 1e9);
         }
+        // Added up here, because a mean of sums would jump when a CPU comes.
+        self.shared += gained as f64 / 1e9 / f64::from(count.max(1));
+        acc.put(&SHARED_SECONDS, &[], self.shared);
         acc.put(&WAIT_SECONDS, &[], waited as f64 / 1e9);
         Ok(())
     }

@@ -58,6 +58,7 @@ mod check;
 mod condition;
 mod config;
 mod display;
+mod fan;
 mod fold;
 mod groups;
 mod key;
@@ -72,6 +73,7 @@ mod sql;
 mod tests;
 mod windows;
 
+pub(crate) use self::fan::Queries;
 pub use self::{
     check::{Complaint, Part},
     condition::{Comparison, Condition, LabelList, LabelTest, ValueTest},

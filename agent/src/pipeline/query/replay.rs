@@ -151,7 +151,7 @@ impl Pipeline for QueryPipeline {
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {
-        if let Some(old) = old.query() {
+        if let [old] = old.queries() {
             self.query.take_over(old);
         }
     }
@@ -160,8 +160,8 @@ impl Pipeline for QueryPipeline {
         None
     }
 
-    fn query(&mut self) -> Option<&mut Query> {
-        Some(&mut self.query)
+    fn queries(&mut self) -> &mut [Query] {
+        std::slice::from_mut(&mut self.query)
     }
 }
 

@@ -77,6 +77,18 @@ pub struct QueryLosses {
 }
 
 impl QueryLosses {
+    /// These and those of another query.
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            over_limit: self.over_limit + other.over_limit,
+            folded: self.folded + other.folded,
+            duplicates: self.duplicates + other.duplicates,
+            not_finite: self.not_finite + other.not_finite,
+            below_zero: self.below_zero + other.below_zero,
+            unfit: self.unfit + other.unfit,
+        }
+    }
+
     /// These and those of the store that took the results.
     pub(crate) fn and(&self, store: &SeriesStore) -> Losses {
         Losses {
@@ -179,12 +191,22 @@ impl Query {
 
     /// The same for this point of the aligned clock.
     pub fn finish_at(&mut self, aligned: SystemTime, out: &mut dyn Accumulator) {
+        self.close_at(aligned);
+        self.deliver(out);
+    }
+
+    /// Ends a collection: what it brought is folded. The results can be delivered, or those of a later one.
+    pub(super) fn close_at(&mut self, aligned: SystemTime) {
         self.fold();
         if let Some(whole) = self.windows.as_mut().and_then(|windows| windows.end(aligned)) {
             self.groups.hold(whole.then_some(self.moment.window));
         }
-        self.groups.publish(&self.made, self.windows.is_some(), self.moment, out);
         self.forget();
+    }
+
+    /// Delivers the results of the collection that ended last.
+    pub(super) fn deliver(&mut self, out: &mut dyn Accumulator) {
+        self.groups.publish(&self.made, self.windows.is_some(), self.moment, out);
     }
 
     fn fold(&mut self) {
