@@ -1,1 +1,3 @@
 //! Integration tests of pitot: they are in `tests/`.
+
+pub mod counting;

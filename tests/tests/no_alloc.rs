@@ -1,12 +1,7 @@
 //! Once every series is known, collecting and encoding takes no memory: not one allocation in 100 cycles.
 #![expect(clippy::print_stderr, reason = "what is left out is said")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    path::Path,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{path::Path, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use pitot::{
     bpf::{Loader, Pinning},
@@ -16,40 +11,9 @@ use pitot::{
     output::{Encoder, Format},
     pipeline::{InputPipeline, Outcome, Pipeline},
 };
+use pitot_tests::counting::{Counting, REQUESTS};
 
 const CYCLES: usize = 100;
-
-/// The system's allocator, with a count of every thread's requests: an input may have a thread of its own.
-struct Counting;
-
-static REQUESTS: AtomicU64 = AtomicU64::new(0);
-
-#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
-// SAFETY: every call goes on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        REQUESTS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        REQUESTS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        REQUESTS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

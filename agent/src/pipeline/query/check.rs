@@ -81,7 +81,7 @@ struct Check<'c> {
     complaints: Vec<Complaint>,
 }
 
-impl<'c> Check<'c> {
+impl Check<'_> {
     fn complain(&mut self, part: Part, message: impl Into<String>) {
         self.complaints.push(Complaint { part, message: message.into() });
     }
@@ -191,7 +191,9 @@ impl<'c> Check<'c> {
         let mut labels = Vec::new();
         condition.labels(&mut |label| labels.push(label));
         labels.dedup();
-        labels.into_iter().for_each(|label| self.label(Part::Where, label));
+        for label in labels {
+            self.label(Part::Where, label);
+        }
     }
 
     fn groups(&mut self) {

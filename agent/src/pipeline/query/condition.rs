@@ -107,7 +107,9 @@ impl Condition {
                 if all.is_empty() {
                     each("an `and` or `or` of nothing says nothing: name at least one condition".to_owned());
                 }
-                all.iter().for_each(|one| one.problems(each));
+                for one in all {
+                    one.problems(each);
+                }
             }
             Self::Not(one) => one.problems(each),
             Self::Regex(test) => {
@@ -339,9 +341,9 @@ mod tests {
                 by_definition(rest, text) || (!text.is_empty() && by_definition(pattern, &text[1..]))
             }
             (['_', rest @ ..], [_, tail @ ..]) => by_definition(rest, tail),
-            (['\\', literal, rest @ ..], [first, tail @ ..]) => literal == first && by_definition(rest, tail),
-            (['\\'], _) => text == ['\\'],
-            ([literal, rest @ ..], [first, tail @ ..]) => literal == first && by_definition(rest, tail),
+            (['\\', literal, rest @ ..] | [literal, rest @ ..], [first, tail @ ..]) => {
+                literal == first && by_definition(rest, tail)
+            }
             _ => false,
         }
     }

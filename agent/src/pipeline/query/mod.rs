@@ -80,4 +80,5 @@ pub use self::{
     config::{Aggregate, Of, QueryConfig, Select},
     replay::QueryPipeline,
     run::{Query, QueryLosses},
+    sql::SqlError,
 };

@@ -138,7 +138,9 @@ mod tests {
             percent in 1u8..=99,
         ) {
             let mut sketch = Sketch::default();
-            values.iter().for_each(|&value| sketch.observe(value));
+            for &value in &values {
+                sketch.observe(value);
+            }
             let mut sorted = values.clone();
             sorted.sort_by(f64::total_cmp);
             let rank = (values.len() * usize::from(percent)).div_ceil(100).max(1);

@@ -58,8 +58,8 @@ impl Rolling {
 
 /// Where a span is kept.
 fn slot(number: u64) -> usize {
-    // Below the number of slots.
-    (number % (SPANS as u64 + 1)) as usize
+    // Below the number of slots, which is small.
+    usize::try_from(number % (SPANS as u64 + 1)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
                 };
                 let found = rolling.value(now).unwrap();
                 let (least, most) = (extreme(12_000), extreme(13_001));
-                prop_assert!(found == least || found == most || (least.min(most)..=least.max(most)).contains(&found));
+                prop_assert!((least.min(most)..=least.max(most)).contains(&found));
             }
         }
     }

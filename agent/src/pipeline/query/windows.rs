@@ -57,7 +57,6 @@ impl Windows {
         let (number, _) = self.place(at);
         let open = |whole| State::Open { number, whole };
         let (state, turn) = match self.state {
-            State::New => (open(false), Turn::Nothing),
             State::Open { number: current, .. } if current == number => (self.state, Turn::Same),
             State::Open { number: current, whole } if current + 1 == number => {
                 (open(true), if whole { Turn::Publish } else { Turn::Nothing })
@@ -67,7 +66,7 @@ impl Windows {
             State::Ended { number: last } if last == number => {
                 (State::Open { number: last + 1, whole: true }, Turn::Begin)
             }
-            State::Open { .. } | State::Ended { .. } => (open(false), Turn::Nothing),
+            State::New | State::Open { .. } | State::Ended { .. } => (open(false), Turn::Nothing),
         };
         self.state = state;
         turn

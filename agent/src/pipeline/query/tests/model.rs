@@ -153,7 +153,7 @@ impl Model<'_> {
                 sorted.sort_by(f64::total_cmp);
                 sorted[(sorted.len() * usize::from(percent)).div_ceil(100).max(1) - 1]
             }
-            Aggregate::Count | Aggregate::Histogram => unreachable!(),
+            Aggregate::Count | Aggregate::Histogram => return None,
         })
     }
 
@@ -176,7 +176,8 @@ impl Model<'_> {
         let all: Vec<usize> = (0..self.ticks.len()).collect();
         for folded in self.folded(cpu, of, counter, &all).0 {
             if !folded.value.is_nan() {
-                histogram.observe((folded.value * buckets.scale.per_unit()).round() as u64);
+                let raw = (folded.value * buckets.scale.per_unit()).round();
+                histogram.observe(if raw < 0.0 { continue } else { raw.to_string().parse().unwrap() });
             }
         }
         histogram

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    accumulator::{Limits, SeriesStore},
+    accumulator::{Family, Limits, SeriesStore},
     input::CollectContext,
     pipeline::{Outcome, Pipeline, Rules, TransformConfig},
 };
@@ -35,7 +35,7 @@ fn collect(pipeline: &mut QueryPipeline, seconds: u64, source: &SeriesStore) -> 
     cx.aligned_timestamp = UNIX_EPOCH + Duration::from_secs(seconds);
     let outcome = pipeline.collect(&cx, Some(source.frame()));
     let frame = pipeline.frame();
-    let series = frame.families().iter().flat_map(|family| family.series());
+    let series = frame.families().iter().flat_map(Family::series);
     let shown = series.filter_map(|&index| {
         let labels: Vec<&str> = frame.series(index).labels().map(|(_, value)| value).collect();
         match frame.value(index)? {
