@@ -8,7 +8,6 @@ use std::{
 
 use pitot::{
     config::PipelineConfig,
-    engine::keep_schedules,
     input::{CollectContext, InputDef, InputError},
     output::Want,
     pipeline::{InputPipeline, Pipeline},
@@ -89,7 +88,7 @@ fn a_scheduled_input_that_blocks_holds_up_neither_scrapes_nor_other_schedules() 
         Ok(())
     });
     let bench = Bench::new(vec![fine(&FIRST), blocks, counts]);
-    let keeper = bench.runtime.spawn(keep_schedules(bench.engine.clone()));
+    bench.engine.keep_schedules();
     let (mut seen, start) = (Vec::new(), Instant::now());
     while seen.len() < 5 {
         let (page, took) = bench.scrape();
@@ -103,7 +102,6 @@ fn a_scheduled_input_that_blocks_holds_up_neither_scrapes_nor_other_schedules() 
         let since = at.duration_since(UNIX_EPOCH).unwrap();
         assert_eq!(since.as_millis() % 200, 0, "{since:?} is no multiple of the interval");
     }
-    keeper.abort();
 }
 
 #[test]
