@@ -79,7 +79,7 @@ impl Engine {
             } else {
                 let id = shared.cells_ever.fetch_add(1, Ordering::Relaxed);
                 let cell = Arc::new(Cell::new(pipeline, id));
-                cells.insert(place(&cells, &cell), Arc::clone(&cell));
+                cells.insert(place(&before, &cells, &cell), Arc::clone(&cell));
                 moved.push((cell, None));
             }
         }
@@ -147,10 +147,10 @@ fn hand_over(cell: &Cell, mut new: Box<dyn Pipeline>, until: Instant) {
     cell.put(new);
 }
 
-/// Where a new pipeline goes: to the end, before what describes the agent itself.
-fn place(cells: &[Arc<Cell>], cell: &Cell) -> usize {
+/// Where a new pipeline goes: to the end, before what describes the agent itself. The first ones come as they are.
+fn place(before: &Roster, cells: &[Arc<Cell>], cell: &Cell) -> usize {
     let is_own = |cell: &Cell| cell.terms().rank == Rank::Own;
-    if is_own(cell) {
+    if before.cells.is_empty() || is_own(cell) {
         return cells.len();
     }
     cells.iter().rposition(|other| !is_own(other)).map_or(0, |at| at + 1)

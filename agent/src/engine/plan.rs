@@ -172,7 +172,8 @@ impl<K: Clone> Plan<K> {
         let drift = wall - beat.time(entry.tick).saturating_add(late);
         // As long as the clock is only slewed, ticks are counted: a clock that is a little behind has not reached
         // the one that is due, and would show it a second time.
-        let tick = if drift.abs() <= beat.interval / 2 { entry.tick + missed } else { beat.last(wall) };
+        let by_count = if drift.abs() <= beat.interval / 2 { entry.tick + missed } else { i64::MIN };
+        let tick = beat.last(wall).max(by_count);
         let due = after(entry.due, missed * beat.interval);
         let taken = Tick { key: entry.key.clone(), aligned: beat.aligned(tick), due, missed: missed.unsigned_abs() };
         entry.tick = tick + 1;
