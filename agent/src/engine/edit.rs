@@ -107,7 +107,8 @@ fn unfit(pipeline: &dyn Pipeline) -> Option<String> {
     if interval < Schedule::SHORTEST {
         return Some(format!("its interval of {interval:?} is below {:?}", Schedule::SHORTEST));
     }
-    (offset >= interval).then(|| format!("its offset of {offset:?} is not below its interval of {interval:?}"))
+    (offset >= interval)
+        .then(|| format!("its offset of {offset:?} is not below its interval of {interval:?}"))
 }
 
 /// Takes out what would take from itself in the end, one after the other until nothing does.
@@ -129,7 +130,9 @@ fn refuse_rings(
             sources.remove(pipeline.key());
             sources.extend(pipeline.source().map(|source| (pipeline.key().to_owned(), source.to_owned())));
         }
-        let Some(key) = ring(put.iter().map(|pipeline| pipeline.key()), &sources).map(str::to_owned) else { return };
+        let Some(key) = ring(put.iter().map(|pipeline| pipeline.key()), &sources).map(str::to_owned) else {
+            return;
+        };
         let source = sources.get(&key).cloned().unwrap_or_default();
         put.retain(|pipeline| pipeline.key() != key);
         rejected.push(Rejected { key, reason: format!("it would take from itself, by way of `{source}`") });

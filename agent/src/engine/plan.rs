@@ -133,8 +133,11 @@ impl<K: Clone> Plan<K> {
     /// Plans the ticks of a schedule, from the next one on, each by `delay` after what it stands for.
     pub(super) fn put(&mut self, key: K, schedule: Schedule, delay: Duration, now: Moment) {
         self.look(now);
-        let beat =
-            Beat { interval: span(schedule.interval).max(1), offset: span(schedule.offset), delay: span(delay) };
+        let beat = Beat {
+            interval: span(schedule.interval).max(1),
+            offset: span(schedule.offset),
+            delay: span(delay),
+        };
         let mut entry = Entry { key, beat, tick: 0, due: now.mono, since: now.mono };
         entry.align(now);
         self.heap.push(entry);
@@ -175,7 +178,8 @@ impl<K: Clone> Plan<K> {
         let by_count = if drift.abs() <= beat.interval / 2 { entry.tick + missed } else { i64::MIN };
         let tick = beat.last(wall).max(by_count);
         let due = after(entry.due, missed * beat.interval);
-        let taken = Tick { key: entry.key.clone(), aligned: beat.aligned(tick), due, missed: missed.unsigned_abs() };
+        let taken =
+            Tick { key: entry.key.clone(), aligned: beat.aligned(tick), due, missed: missed.unsigned_abs() };
         entry.tick = tick + 1;
         entry.due = after(now.mono, beat.time(tick + 1) - wall);
         entry.since = now.mono;

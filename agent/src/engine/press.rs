@@ -72,7 +72,8 @@ impl Press {
         if busy > 0 {
             meters.left_out(busy);
         }
-        let frames: Vec<&Frame> = looks.iter().filter_map(Look::get).map(|pipeline| pipeline.frame()).collect();
+        let frames: Vec<&Frame> =
+            looks.iter().filter_map(Look::get).map(|pipeline| pipeline.frame()).collect();
         if names.is_empty() {
             let page = self.encoder.encode(format, &frames);
             meters.layout(self.encoder.layout().clashes, self.encoder.layout().duplicates);

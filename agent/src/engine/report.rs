@@ -69,9 +69,9 @@ impl Report {
             lateness_max_seconds: pace.worst.get().as_secs_f64(),
             panics: figures.panics,
             quarantines: figures.quarantine.map_or(0, |quarantine| quarantine.panics),
-            quarantine_seconds: figures.quarantine.map(|quarantine| {
-                quarantine.until.saturating_duration_since(Instant::now()).as_secs_f64()
-            }),
+            quarantine_seconds: figures
+                .quarantine
+                .map(|quarantine| quarantine.until.saturating_duration_since(Instant::now()).as_secs_f64()),
             stuck_seconds: stuck.map(age),
             cpu_seconds: figures.cpu.as_secs_f64(),
             slowdown: figures.every,

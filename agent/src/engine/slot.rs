@@ -43,7 +43,10 @@ pub(super) enum Missing {
 
 impl Slot {
     pub(super) fn new(pipeline: Box<dyn Pipeline>) -> Self {
-        Self { content: Mutex::new(Content { pipeline: Some(pipeline), ..Content::default() }), ..Self::default() }
+        Self {
+            content: Mutex::new(Content { pipeline: Some(pipeline), ..Content::default() }),
+            ..Self::default()
+        }
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {

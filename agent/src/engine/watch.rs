@@ -1,10 +1,7 @@
 //! Notices collections that do not end, and has the lanes go on without them.
 
 use std::{
-    sync::{
-        Arc, PoisonError,
-        atomic::Ordering,
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -69,7 +66,10 @@ impl Shared {
             drop(desk);
             if !was_told {
                 cell.note_timeout(&reason);
-                tracing::error!(input = cell.key, "is stuck, as are {MOST_STUCK} threads: no more is started");
+                tracing::error!(
+                    input = cell.key,
+                    "is stuck, as are {MOST_STUCK} threads: no more is started"
+                );
             }
             return Some(Instant::now() + LOOK);
         }

@@ -19,11 +19,7 @@ use super::{
     press::Press,
     slot::{Lease, Missing},
 };
-use crate::{
-    input::CollectContext,
-    pipeline::Outcome,
-    telemetry::EngineMeters,
-};
+use crate::{input::CollectContext, pipeline::Outcome, telemetry::EngineMeters};
 
 /// Inputs and encoders need little; the default of 2 MiB is never touched, but is reserved.
 const STACK: usize = 512 << 10;
@@ -163,14 +159,17 @@ impl Worker {
             cx = cx.at(due.aligned);
             lane.note_late(cell.note_tick(cx.started, due.at));
         }
-        self.begin(lane, Current {
-            cell: Arc::clone(cell),
-            version: lease.version(),
-            source: lent.as_ref().map(|(cell, lease)| (Arc::clone(cell), lease.version())),
-            since: cx.started,
-            deadline,
-            cancelled: Arc::clone(&self.cancelled),
-        });
+        self.begin(
+            lane,
+            Current {
+                cell: Arc::clone(cell),
+                version: lease.version(),
+                source: lent.as_ref().map(|(cell, lease)| (Arc::clone(cell), lease.version())),
+                since: cx.started,
+                deadline,
+                cancelled: Arc::clone(&self.cancelled),
+            },
+        );
         let outcome = attempt(&mut lease, &cx, lent.as_mut().map(|(_, lease)| lease));
         if outcome == Outcome::Published && !self.is_given_up(lane) {
             offer(cell, &mut lease, &cx);
@@ -265,7 +264,11 @@ fn offer(cell: &Cell, lease: &mut Lease<'_>, cx: &CollectContext) {
     for output in pipeline.outputs() {
         let offered = || output.offer(&cell.key, cx.aligned_timestamp, pipeline.frame());
         if catch_unwind(AssertUnwindSafe(offered)).is_err() {
-            tracing::error!(pipeline = cell.key, output = output.name(), "panicked when it was offered a frame");
+            tracing::error!(
+                pipeline = cell.key,
+                output = output.name(),
+                "panicked when it was offered a frame"
+            );
         }
     }
 }

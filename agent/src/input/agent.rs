@@ -12,9 +12,9 @@ use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
     catalogue::{Label, Metric, Since, Source, Unit},
+    engine::LANES,
     process::{self, Resident},
     source::parse,
-    engine::LANES,
     telemetry::{self, Figures, Lane},
 };
 

@@ -64,11 +64,8 @@ fn stable_hash(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    const SEVEN: Schedule = Schedule {
-        interval: Duration::from_secs(7),
-        offset: Duration::from_secs(2),
-        spread: Duration::ZERO,
-    };
+    const SEVEN: Schedule =
+        Schedule { interval: Duration::from_secs(7), offset: Duration::from_secs(2), spread: Duration::ZERO };
 
     fn at(millis: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(millis)

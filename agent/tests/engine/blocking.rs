@@ -6,27 +6,12 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use pitot::{
-    config::PipelineConfig,
-    input::{CollectContext, InputDef, InputError},
-    output::Want,
-    pipeline::{InputPipeline, Pipeline},
-};
+use pitot::output::Want;
 
 use crate::bench::{
-    Bench, DEADLINE, FIRST, LAST, ODD, PATIENCE, SECOND, Scripted, blocking, fine, pipeline, present,
-    threads, wait,
+    Bench, DEADLINE, FIRST, LAST, ODD, PATIENCE, SECOND, blocking, every, fine, pipeline, present, threads,
+    wait,
 };
-
-/// A pipeline with a clock of its own.
-fn every(
-    def: &'static InputDef,
-    interval: Duration,
-    script: impl FnMut(&CollectContext) -> Result<(), InputError> + Send + 'static,
-) -> Box<dyn Pipeline> {
-    let config = PipelineConfig { deadline: DEADLINE, interval: Some(interval), ..PipelineConfig::new(def) };
-    Box::new(InputPipeline::new(&config, Box::new(Scripted(def, script))))
-}
 
 #[test]
 fn an_input_that_blocks_costs_its_own_series_and_one_thread_and_comes_back() {

@@ -88,7 +88,10 @@ fn a_stall_of_ten_intervals_is_one_tick_and_ten_that_are_missed() {
     assert_eq!(late[0].due + SECOND / 2, clocks.0.mono);
     // No burst: the next one is the next one.
     let (next, at) = clocks.ticks(&mut plan, 1).remove(0);
-    assert_eq!((next.missed, next.aligned, at.wall), (0, first.aligned + SECOND * 12, first.aligned + SECOND * 12));
+    assert_eq!(
+        (next.missed, next.aligned, at.wall),
+        (0, first.aligned + SECOND * 12, first.aligned + SECOND * 12)
+    );
 }
 
 #[test]
