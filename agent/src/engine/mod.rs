@@ -221,7 +221,7 @@ impl Engine {
             let ended = lane.ended.wait_timeout_while(lane.desk(), left, |desk| desk.staffed);
             !ended.unwrap_or_else(PoisonError::into_inner).0.staffed
         };
-        self.shared.lanes.iter().map(ends).fold(true, |all, ended| all && ended)
+        self.shared.lanes.iter().all(ends)
     }
 }
 

@@ -27,8 +27,19 @@ pub(super) struct Moment {
 }
 
 impl Moment {
+    /// Both clocks at once. A thread that is put aside between reading the one and the other would see a clock that
+    /// was set: it reads them again.
     pub(super) fn now() -> Self {
-        Self { mono: Instant::now(), wall: SystemTime::now() }
+        let mut mono = Instant::now();
+        for _ in 0..4 {
+            let wall = SystemTime::now();
+            let after = Instant::now();
+            if after - mono < Duration::from_micros(20) {
+                return Self { mono, wall };
+            }
+            mono = after;
+        }
+        Self { mono, wall: SystemTime::now() }
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     accumulator::Frame,
     output::{Encoder, Format, Gzip, Page, Want},
+    pipeline::Pipeline,
     telemetry::EngineMeters,
 };
 
@@ -72,8 +73,7 @@ impl Press {
         if busy > 0 {
             meters.left_out(busy);
         }
-        let frames: Vec<&Frame> =
-            looks.iter().filter_map(Look::get).map(|pipeline| pipeline.frame()).collect();
+        let frames: Vec<&Frame> = looks.iter().filter_map(Look::get).map(Pipeline::frame).collect();
         if names.is_empty() {
             let page = self.encoder.encode(format, &frames);
             meters.layout(self.encoder.layout().clashes, self.encoder.layout().duplicates);

@@ -74,7 +74,7 @@ impl Shared {
             return Some(Instant::now() + LOOK);
         }
         let current = round.current.take();
-        let late = if over_budget { std::mem::take(&mut round.list) } else { Vec::new() };
+        let unreached = if over_budget { std::mem::take(&mut round.list) } else { Vec::new() };
         desk.generation += 1;
         desk.staffed = false;
         drop(desk);
@@ -87,7 +87,7 @@ impl Shared {
                 cell.note_timeout(&reason);
             }
         }
-        for job in late {
+        for job in unreached {
             let budget = self.budget.as_millis();
             job.cell.pass_over(&format!("not reached within the scrape's budget of {budget} ms"));
         }

@@ -106,15 +106,12 @@ impl Worker {
             }
             let now = Moment::now();
             let left = desk.plan.next_due(now).map(|due| due.saturating_duration_since(now.mono));
-            match left.filter(|left| !left.is_zero() && desk.waiters.is_empty()) {
-                Some(left) => {
-                    let left = left.min(LOOK_AT_CLOCK);
-                    desk = lane.bell.wait_timeout(desk, left).unwrap_or_else(PoisonError::into_inner).0;
-                }
-                None => {
-                    desk.lay_out(&self.shared.roster(), self.shared.is_keeping(), now);
-                    return true;
-                }
+            if let Some(left) = left.filter(|left| !left.is_zero() && desk.waiters.is_empty()) {
+                let left = left.min(LOOK_AT_CLOCK);
+                desk = lane.bell.wait_timeout(desk, left).unwrap_or_else(PoisonError::into_inner).0;
+            } else {
+                desk.lay_out(&self.shared.roster(), self.shared.is_keeping(), now);
+                return true;
             }
         }
     }
@@ -159,17 +156,14 @@ impl Worker {
             cx = cx.at(due.aligned);
             lane.note_late(cell.note_tick(cx.started, due.at));
         }
-        self.begin(
-            lane,
-            Current {
-                cell: Arc::clone(cell),
-                version: lease.version(),
-                source: lent.as_ref().map(|(cell, lease)| (Arc::clone(cell), lease.version())),
-                since: cx.started,
-                deadline,
-                cancelled: Arc::clone(&self.cancelled),
-            },
-        );
+        lane.desk().round.current = Some(Current {
+            cell: Arc::clone(cell),
+            version: lease.version(),
+            source: lent.as_ref().map(|(cell, lease)| (Arc::clone(cell), lease.version())),
+            since: cx.started,
+            deadline,
+            cancelled: Arc::clone(&self.cancelled),
+        });
         let outcome = attempt(&mut lease, &cx, lent.as_mut().map(|(_, lease)| lease));
         if outcome == Outcome::Published && !self.is_given_up(lane) {
             offer(cell, &mut lease, &cx);
@@ -187,10 +181,6 @@ impl Worker {
         drop((lease, lent));
         self.meters.stuck(self.shared.come_back());
         tracing::info!(input = cell.key, seconds = took.as_secs_f64(), "came back, too late");
-    }
-
-    fn begin(&self, lane: &Lane, current: Current) {
-        lane.desk().round.current = Some(current);
     }
 
     fn is_given_up(&self, lane: &Lane) -> bool {

@@ -262,7 +262,9 @@ fn changes_from_many_threads_while_everything_is_collected() {
     while editors.iter().any(|editor| !editor.is_finished()) {
         assert!(present(&bench.scrape().0).contains(&"first"));
     }
-    editors.into_iter().for_each(|editor| editor.join().unwrap());
+    for editor in editors {
+        editor.join().unwrap();
+    }
     assert_eq!(bench.engine.reports().len(), 2);
     assert_eq!(present(&bench.scrape().0), ["first", "second"]);
 }

@@ -71,7 +71,9 @@ fn the_number_of_threads_that_are_stuck_has_a_bound() {
     assert_eq!(stuck(), 16);
     // Scrapes have a thread of their own, which is not stuck.
     assert_eq!(present(&bench.scrape().0), ["first"]);
-    gates.iter().for_each(|gate| (0..1000).for_each(|_| gate.send(()).unwrap()));
+    for gate in &gates {
+        (0..1000).for_each(|_| gate.send(()).unwrap());
+    }
     until("they are back", || bench.engine.healthy().is_ok() && stuck() == 0);
     until("all run", || bench.engine.reports().iter().all(|report| report.state.is_up()));
 }

@@ -34,7 +34,6 @@ fn used() -> (Duration, i64) {
 }
 
 /// Runs these for a while, with a scrape of everything every second if that is asked for.
-#[expect(clippy::print_stderr, reason = "it is for people")]
 fn run(pipelines: Vec<Box<dyn Pipeline>>, scraped: bool) -> Vec<Report> {
     let engine = Engine::start(pipelines, Duration::from_millis(500)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -49,7 +48,7 @@ fn run(pipelines: Vec<Box<dyn Pipeline>>, scraped: bool) -> Vec<Report> {
         }
     }
     let (took, (cpu_after, switches_after)) = (start.elapsed().as_secs_f64(), used());
-    let percent = (cpu_after - cpu).as_secs_f64() / took * 100.0;
+    let percent = cpu_after.saturating_sub(cpu).as_secs_f64() / took * 100.0;
     let wakeups = (switches_after - switches) as f64 / took;
     eprintln!("{percent:.2} % of a CPU, {wakeups:.1} voluntary switches/s over {took:.1} s");
     let mut reports = engine.reports();
@@ -64,13 +63,13 @@ fn run(pipelines: Vec<Box<dyn Pipeline>>, scraped: bool) -> Vec<Report> {
     page.lines()
         .filter(|line| line.starts_with("pitot_agent_tick_lateness_seconds"))
         .for_each(|l| eprintln!("{l}"));
-    (own.stop(Duration::ZERO), engine.stop(Duration::from_secs(1)));
+    own.stop(Duration::ZERO);
+    engine.stop(Duration::from_secs(1));
     reports
 }
 
 #[test]
 #[ignore = "a measurement of a minute"]
-#[expect(clippy::print_stderr, reason = "it is for people")]
 fn one_input_every_millisecond_and_everything_else_every_second() {
     let config = Config::default();
     let others = config.pipelines.iter().filter(|input| input.key != "loadavg").map(open);
@@ -87,7 +86,6 @@ fn one_input_every_millisecond_and_everything_else_every_second() {
 
 #[test]
 #[ignore = "a measurement of a minute"]
-#[expect(clippy::print_stderr, reason = "it is for people")]
 fn a_thousand_inputs_every_second() {
     let inputs = (0..1000).map(|number| open(&loadavg(format!("loadavg {number}"), Duration::from_secs(1))));
     let reports = run(inputs.collect(), false);

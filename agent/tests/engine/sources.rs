@@ -178,7 +178,7 @@ fn a_scheduled_one_takes_what_its_source_published_last() {
 struct Kept(Mutex<Vec<(String, SystemTime, usize)>>);
 
 impl Output for Kept {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "kept"
     }
     fn offer(&self, pipeline: &str, at: SystemTime, frame: &Frame) {
@@ -190,7 +190,7 @@ impl Output for Kept {
 struct Broken;
 
 impl Output for Broken {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "broken"
     }
     fn offer(&self, _pipeline: &str, _at: SystemTime, _frame: &Frame) {
