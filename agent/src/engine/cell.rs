@@ -19,6 +19,9 @@ use crate::{
     telemetry::{self, Figures, Pace},
 };
 
+/// A page waits for a collection that is shorter. Before a longer one, what was published last is copied.
+const SLOW: Duration = Duration::from_millis(10);
+
 /// A place, and what is known about it from outside.
 pub(super) struct Cell {
     pub(super) key: String,
@@ -144,6 +147,11 @@ impl Cell {
             Missing::Stuck => format!("its source `{}` is stuck", self.key),
             Missing::Gone => format!("its source `{}` has been removed", self.key),
         })
+    }
+
+    /// Whether its last collection took so long that a page should not wait for the next one.
+    pub(super) fn is_slow(&self) -> bool {
+        self.figures().took >= SLOW
     }
 
     /// Notes a tick: when its collection began, when it was due.

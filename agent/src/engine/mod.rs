@@ -192,10 +192,11 @@ impl Engine {
     /// Whether collections come to an end.
     pub fn healthy(&self) -> Result<(), String> {
         if self.shared.stuck.load(Ordering::Acquire) >= MOST_STUCK {
-            let stuck = self.shared.roster().cells.iter().filter(|cell| cell.slot.stuck().is_some()).count();
-            return Err(format!(
-                "{MOST_STUCK} threads are stuck in inputs ({stuck} of which are still wanted): no more is given up"
-            ));
+            let roster = self.shared.roster();
+            let stuck = roster.cells.iter().filter(|cell| cell.slot.stuck().is_some());
+            let names: Vec<&str> = stuck.map(|cell| cell.key.as_str()).collect();
+            let names = names.join(", ");
+            return Err(format!("{MOST_STUCK} threads are stuck, and no more are started: {names}"));
         }
         let running = self.shared.lanes[SCRAPES].desk().round.started.map(|at| at.elapsed());
         match running {
@@ -211,6 +212,8 @@ impl Engine {
     pub fn stop(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
         self.shared.is_stopped.store(true, Ordering::Release);
+        // Not between its look at that and its sleep.
+        drop(self.shared.watching.lock());
         self.shared.watch_bell.notify_all();
         for lane in &self.shared.lanes {
             lane.desk().stop = true;

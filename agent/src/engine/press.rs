@@ -9,7 +9,6 @@ use super::{
 use crate::{
     accumulator::Frame,
     output::{Encoder, Format, Gzip, Page, Want},
-    pipeline::Pipeline,
     telemetry::EngineMeters,
 };
 
@@ -73,7 +72,7 @@ impl Press {
         if busy > 0 {
             meters.left_out(busy);
         }
-        let frames: Vec<&Frame> = looks.iter().filter_map(Look::get).map(Pipeline::frame).collect();
+        let frames: Vec<&Frame> = looks.iter().filter_map(Look::frame).collect();
         if names.is_empty() {
             let page = self.encoder.encode(format, &frames);
             meters.layout(self.encoder.layout().clashes, self.encoder.layout().duplicates);
@@ -91,7 +90,7 @@ fn look_at_all<'c>(cells: &[&'c Cell], until: Instant) -> (Vec<Look<'c>>, usize)
     for tries in 1.. {
         let (mut looks, mut busy) = (Vec::with_capacity(cells.len()), Vec::new());
         for cell in cells {
-            match cell.slot.look() {
+            match cell.slot.frame() {
                 Ok(look) => looks.push(look),
                 Err(Missing::Busy) => busy.push(*cell),
                 Err(Missing::Stuck | Missing::Gone) => {}

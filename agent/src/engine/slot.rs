@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use crate::pipeline::Pipeline;
+use crate::{accumulator::Frame, pipeline::Pipeline};
 
 /// Locked for moments only: nothing that a pipeline does with its sources is done under this lock.
 #[derive(Default)]
@@ -20,6 +20,8 @@ pub(super) struct Slot {
 struct Content {
     /// None while somebody has it.
     pipeline: Option<Box<dyn Pipeline>>,
+    /// What it published last, left by somebody who has it and will take their time.
+    copy: Option<Frame>,
     /// Which pipeline it is: raised with each one that is put in place of another.
     version: u64,
     /// Since when a thread has it that was given up.
@@ -92,6 +94,16 @@ impl Slot {
         self.wait(Instant::now()).map(Look)
     }
 
+    /// Looks at what it published last, where it stays until the guard is dropped.
+    pub(super) fn frame(&self) -> Result<Look<'_>, Missing> {
+        let content = self.content();
+        if content.copy.is_some() {
+            return Ok(Look(content));
+        }
+        drop(content);
+        self.look()
+    }
+
     /// Waits until it can be looked at, or will not be for long.
     pub(super) fn settle(&self, until: Instant) {
         drop(self.wait(until));
@@ -102,7 +114,7 @@ impl Slot {
         let mut content = self.content();
         let ours = content.version == version && !content.gone;
         if ours && content.pipeline.is_none() {
-            content.stuck = Some(Instant::now());
+            (content.stuck, content.copy) = (Some(Instant::now()), None);
             self.ring(&content);
         }
         ours
@@ -119,7 +131,7 @@ impl Slot {
     pub(super) fn replace(&self, pipeline: Box<dyn Pipeline>) -> Option<Box<dyn Pipeline>> {
         let mut content = self.content();
         content.version += 1;
-        content.stuck = None;
+        (content.stuck, content.copy) = (None, None);
         let old = content.pipeline.replace(pipeline);
         self.ring(&content);
         old
@@ -129,7 +141,7 @@ impl Slot {
     pub(super) fn clear(&self) {
         let mut content = self.content();
         content.version += 1;
-        (content.gone, content.stuck) = (true, None);
+        (content.gone, content.stuck, content.copy) = (true, None, None);
         let old = content.pipeline.take();
         self.ring(&content);
         drop(content);
@@ -154,6 +166,16 @@ impl Lease<'_> {
         self.slot.content().version == self.version
     }
 
+    /// Leaves a copy of what it published last, for those who look meanwhile.
+    pub(super) fn leave_copy(&self) {
+        let copy = self.pipeline.as_ref().map(|pipeline| pipeline.frame().clone());
+        let mut content = self.slot.content();
+        if content.version == self.version && content.stuck.is_none() {
+            content.copy = copy;
+            self.slot.ring(&content);
+        }
+    }
+
     pub(super) fn get(&mut self) -> Option<&mut dyn Pipeline> {
         self.pipeline.as_deref_mut().map(|pipeline| pipeline as &mut dyn Pipeline)
     }
@@ -162,23 +184,31 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let mut content = self.slot.content();
+        let mut copy = None;
         if content.version == self.version {
             content.pipeline = self.pipeline.take();
             content.stuck = None;
+            copy = content.copy.take();
             self.slot.ring(&content);
         }
         drop(content);
         // If another one has its place, it goes now, without the lock.
         self.pipeline = None;
+        drop(copy);
     }
 }
 
-/// A pipeline in its place. Nobody can take it out meanwhile.
+/// A pipeline in its place, or what was left for it. Nobody can take it out meanwhile.
 pub(super) struct Look<'s>(MutexGuard<'s, Content>);
 
 impl Look<'_> {
     pub(super) fn get(&self) -> Option<&dyn Pipeline> {
         self.0.pipeline.as_deref()
+    }
+
+    /// What it published last.
+    pub(super) fn frame(&self) -> Option<&Frame> {
+        self.0.copy.as_ref().or_else(|| Some(self.get()?.frame()))
     }
 
     pub(super) fn get_mut(&mut self) -> Option<&mut dyn Pipeline> {

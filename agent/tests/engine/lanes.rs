@@ -2,8 +2,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use pitot::{config::PipelineConfig, input::CollectContext, pipeline::InputPipeline};
+
 use crate::bench::{
-    Bench, DEADLINE, FIRST, LAST, ODD, PATIENCE, SECOND, counter, every, fine, present, until, wait, words,
+    Bench, DEADLINE, FIRST, LAST, ODD, PATIENCE, SECOND, Scripted, counter, every, fine, present, until,
+    wait, words,
 };
 
 const FAST: Duration = Duration::from_millis(2);
@@ -48,19 +51,43 @@ fn a_fast_input_that_hangs_costs_the_others_one_deadline_at_most() {
 }
 
 #[test]
+fn what_is_collected_for_long_is_shown_as_it_was_and_no_page_waits_for_it() {
+    let (word, said) = words();
+    let config = PipelineConfig { deadline: SLOW * 100, interval: Some(SLOW), ..PipelineConfig::new(&ODD) };
+    let (begun, begins) = words();
+    let input = Scripted(&ODD, move |_: &CollectContext| {
+        begun.send(()).unwrap();
+        wait(&said)
+    });
+    let bench = Bench::new(vec![fine(&FIRST), Box::new(InputPipeline::new(&config, Box::new(input)))]);
+    bench.engine.keep_schedules();
+    begins.recv().unwrap();
+    // So long that it is known to be slow from now on.
+    std::thread::sleep(Duration::from_millis(20));
+    word.send(()).unwrap();
+    begins.recv().unwrap();
+    for _ in 0..3 {
+        let (page, took) = bench.scrape();
+        assert_eq!(present(&page), ["first", "odd"]);
+        assert!(took < crate::bench::BUDGET, "{took:?}");
+    }
+    word.send(()).unwrap();
+}
+
+#[test]
 fn the_number_of_threads_that_are_stuck_has_a_bound() {
     let mut gates = Vec::new();
-    let config = |number| pitot::config::PipelineConfig {
+    let config = |number| PipelineConfig {
         key: format!("odd {number}"),
         deadline: DEADLINE / 4,
         interval: Some(SLOW),
-        ..pitot::config::PipelineConfig::new(&ODD)
+        ..PipelineConfig::new(&ODD)
     };
     let odds = (0..20).map(|number| {
         let (word, said) = words();
         gates.push(word);
-        let input = crate::bench::Scripted(&ODD, move |_: &pitot::input::CollectContext| wait(&said));
-        Box::new(pitot::pipeline::InputPipeline::new(&config(number), Box::new(input))) as Box<_>
+        let input = Scripted(&ODD, move |_: &CollectContext| wait(&said));
+        Box::new(InputPipeline::new(&config(number), Box::new(input))) as Box<_>
     });
     let bench = Bench::new(odds.chain([fine(&FIRST)]).collect());
     bench.engine.keep_schedules();

@@ -33,6 +33,24 @@ fn used() -> (Duration, i64) {
     (time(usage.user_time()) + time(usage.system_time()), usage.voluntary_context_switches())
 }
 
+/// What this machine gives to a thread that does nothing but sleep to every millisecond: how many of those it sees in
+/// time. Runs until the end of a measurement.
+fn reference() -> std::thread::JoinHandle<f64> {
+    std::thread::spawn(|| {
+        let (nothing, never) = (std::sync::Mutex::new(()), std::sync::Condvar::new());
+        let (start, milli) = (Instant::now(), Duration::from_millis(1));
+        let (mut due, mut seen, mut all) = (start, 0u32, 0u32);
+        while start.elapsed() < SPAN {
+            due += milli;
+            let left = due.saturating_duration_since(Instant::now());
+            drop(never.wait_timeout(nothing.lock().unwrap(), left));
+            let missed = u32::try_from(due.elapsed().as_millis()).unwrap();
+            (seen, all, due) = (seen + 1, all + 1 + missed, due + milli * missed);
+        }
+        f64::from(seen) / f64::from(all) * 100.0
+    })
+}
+
 /// Runs these for a while, with a scrape of everything every second if that is asked for.
 fn run(pipelines: Vec<Box<dyn Pipeline>>, scraped: bool) -> Vec<Report> {
     let engine = Engine::start(pipelines, Duration::from_millis(500)).unwrap();
@@ -40,6 +58,7 @@ fn run(pipelines: Vec<Box<dyn Pipeline>>, scraped: bool) -> Vec<Report> {
     runtime.block_on(engine.scrape(Want::default())).unwrap();
     engine.keep_schedules();
     std::thread::sleep(Duration::from_secs(1));
+    let reference = scraped.then(reference);
     let (start, (cpu, switches), before) = (Instant::now(), used(), engine.reports());
     while start.elapsed() < SPAN {
         std::thread::sleep(Duration::from_secs(1));
@@ -51,6 +70,12 @@ fn run(pipelines: Vec<Box<dyn Pipeline>>, scraped: bool) -> Vec<Report> {
     let percent = cpu_after.saturating_sub(cpu).as_secs_f64() / took * 100.0;
     let wakeups = (switches_after - switches) as f64 / took;
     eprintln!("{percent:.2} % of a CPU, {wakeups:.1} voluntary switches/s over {took:.1} s");
+    if let Some(reference) = reference {
+        eprintln!(
+            "a thread that only sleeps sees {:.3} % of all milliseconds here",
+            reference.join().unwrap()
+        );
+    }
     let mut reports = engine.reports();
     for (after, before) in reports.iter_mut().zip(before) {
         after.ticks -= before.ticks;
