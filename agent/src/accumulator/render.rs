@@ -7,7 +7,7 @@ use super::Sample;
 use crate::catalogue::{Buckets, Kind};
 
 /// Everything of a series' exposition that does not change.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rendered {
     /// `name{labels} ` of a plain series.
     line: Bytes,
@@ -18,7 +18,7 @@ pub(crate) struct Rendered {
 }
 
 /// What stands before the values of a histogram's lines.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HistogramLines {
     /// The `_bucket` lines, `+Inf` last.
     pub(crate) buckets: Vec<Bytes>,

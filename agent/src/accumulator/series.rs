@@ -56,7 +56,7 @@ fn next_epoch() -> u64 {
 const SWEEP_AT_LEAST: usize = 64;
 
 /// A series and what was decided about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Series {
     metric: &'static Metric,
     key: Box<[u8]>,
@@ -90,7 +90,7 @@ impl Series {
 }
 
 /// All series of one exported name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Family {
     /// Definition.
     pub metric: &'static Metric,
@@ -115,8 +115,8 @@ pub struct Beginnings {
     pub start: Option<SystemTime>,
 }
 
-/// What a collection left: families, their series and the values of the published cycle.
-#[derive(Debug, Default)]
+/// What a collection left: families, their series and the values of the published cycle. A copy stays what it was.
+#[derive(Clone, Debug, Default)]
 pub struct Frame {
     families: Vec<Family>,
     series: Vec<Series>,

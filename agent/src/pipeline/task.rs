@@ -67,10 +67,10 @@ impl ExecuteRule {
     pub fn schedule(self) -> Option<super::Schedule> {
         match self {
             Self::OnScrape | Self::FixedRate { fixed_rate: 0, .. } => None,
-            Self::FixedRate { fixed_rate, offset } => Some(super::Schedule {
-                interval: Duration::from_millis(fixed_rate),
-                offset: Duration::from_millis(offset % fixed_rate),
-            }),
+            Self::FixedRate { fixed_rate, offset } => Some(
+                super::Schedule::every(Duration::from_millis(fixed_rate))
+                    .at(Duration::from_millis(offset % fixed_rate)),
+            ),
         }
     }
 }
