@@ -1,6 +1,8 @@
 //! Forgetting series that are gone.
 
-use super::{NONE, Population, Raw, SeriesStore, To, key::Keys, population, work::Sink};
+use super::{
+    NONE, Population, Raw, SeriesStore, To, derived::Set, fold::HISTOGRAMS, key::Keys, population, work::Sink,
+};
 
 /// A sweep is only worth its work when so many series are gone.
 const SWEEP_AT_LEAST: usize = 64;
@@ -31,7 +33,7 @@ impl SeriesStore {
         };
         let population = self.populations.iter().find(|one| std::ptr::eq(one.metric, raw.metric));
         let crowded = |one: &Population| {
-            let many = matches!(raw.to, To::Member(_)) && one.histograms > super::fold::HISTOGRAMS / 2;
+            let many = matches!(raw.to, To::Member(_)) && one.histograms > HISTOGRAMS / 2;
             many || one.known > self.limits.known_per_metric() / 2
         };
         counted && !population.is_some_and(crowded)
@@ -93,7 +95,7 @@ impl SeriesStore {
             }
         }
         self.works.iter().filter_map(|work| work.sink.cell()).for_each(&mut mark);
-        self.sets.all.iter().flat_map(|set| set.cells()).for_each(&mut mark);
+        self.sets.all.iter().flat_map(Set::cells).for_each(&mut mark);
         self.folds.all.iter().filter(|fold| fold.rises).for_each(|fold| mark(fold.cell));
         let places = self.frame.retain(|cell| used[cell as usize]);
         for raw in raws {

@@ -213,14 +213,14 @@ impl Compiler {
     fn variable(&mut self, name: &str, column: usize) -> Result<u16, (usize, String, String)> {
         match self.meaning(name, column).map_err(|error| (error.column, error.what, error.fix))? {
             Meaning::Result(at) => Ok(self.script.formulas.list[at].target),
-            Meaning::Raw(raw) => match self.script.inputs.get(&raw) {
-                Some(&known) => Ok(known),
-                None => {
-                    let variable = self.next_variable();
-                    self.script.inputs.insert(raw, variable);
-                    Ok(variable)
+            Meaning::Raw(raw) => {
+                if let Some(&known) = self.script.inputs.get(&raw) {
+                    return Ok(known);
                 }
-            },
+                let variable = self.next_variable();
+                self.script.inputs.insert(raw, variable);
+                Ok(variable)
+            }
             Meaning::Gone => Err((column, format!("`{name}` is gone"), "use its new name".into())),
         }
     }
