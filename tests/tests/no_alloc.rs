@@ -1,10 +1,16 @@
 //! Once every series is known, collecting and encoding takes no memory: not one allocation in 100 cycles.
 #![expect(clippy::print_stderr, reason = "what is left out is said")]
 
+#[path = "no_alloc/transforms.rs"]
+mod transforms;
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -23,6 +29,8 @@ const CYCLES: usize = 100;
 struct Counting;
 
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
+/// Held by a test while it counts: another one's requests are not its own.
+static TURN: Mutex<()> = Mutex::new(());
 
 #[expect(unsafe_code, reason = "an allocator is unsafe to write")]
 // SAFETY: every call goes on to the system's allocator as it came.
@@ -96,6 +104,7 @@ fn encode(encoders: &mut [Encoder; 3], pipelines: &[InputPipeline], requests: &m
 
 #[test]
 fn a_cycle_of_collecting_and_encoding_allocates_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut pipelines = pipelines();
     let mut encoders = [Encoder::new(), Encoder::new(), Encoder::new()];
     // Buffers grow to their size, slots of devices and system calls get their series.

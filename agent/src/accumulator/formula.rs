@@ -57,9 +57,13 @@ pub struct Formulas {
     pub list: Vec<Formula>,
 }
 
-/// Runs a program. Nothing when something is missing, or the result is no finite number.
-pub fn evaluate(program: &[Op], variable: impl Fn(u16) -> Option<f64>) -> Option<f64> {
-    let mut stack = [f64::NAN; DEPTH];
+/// Room for the values of a program.
+pub type Stack = [f64; DEPTH];
+
+/// Runs a program. Nothing when something is missing, or the result is no finite number. What the stack holds
+/// before does not matter.
+#[inline]
+pub fn evaluate(program: &[Op], stack: &mut Stack, variable: impl Fn(u16) -> Option<f64>) -> Option<f64> {
     let mut top = 0usize;
     for op in program {
         let result = match *op {
@@ -107,7 +111,7 @@ mod tests {
         let known = |index| [Some(6.0), Some(0.0), None].get(usize::from(index)).copied().flatten();
         let run = |op| {
             [(0, 0), (0, 1), (0, 2), (2, 0)]
-                .map(|(a, b)| evaluate(&[Op::Variable(a), Op::Variable(b), op], known))
+                .map(|(a, b)| evaluate(&[Op::Variable(a), Op::Variable(b), op], &mut [0.0; DEPTH], known))
         };
         assert_eq!(run(Op::Over), [Some(1.0), None, None, None]);
         assert_eq!(run(Op::Divide), [Some(1.0), Some(0.0), Some(0.0), None]);
@@ -118,11 +122,12 @@ mod tests {
 
     #[test]
     fn what_is_no_program_gives_nothing() {
+        let run = |program: &[Op]| evaluate(program, &mut [0.0; DEPTH], |_| None);
         for program in [&[][..], &[Op::Add], &[Op::Constant(1.0), Op::Add], &[Op::Negate]] {
-            assert_eq!(evaluate(program, |_| None), None);
+            assert_eq!(run(program), None);
         }
-        assert_eq!(evaluate(&[Op::Constant(1.0); 2], |_| None), None);
-        assert_eq!(evaluate(&[Op::Constant(1.0); DEPTH + 1], |_| None), None);
-        assert_eq!(evaluate(&[Op::Constant(f64::MAX), Op::Constant(2.0), Op::Multiply], |_| None), None);
+        assert_eq!(run(&[Op::Constant(1.0); 2]), None);
+        assert_eq!(run(&[Op::Constant(1.0); DEPTH + 1]), None);
+        assert_eq!(run(&[Op::Constant(f64::MAX), Op::Constant(2.0), Op::Multiply]), None);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Histogram, Value, render::Rendered};
+use super::{Histogram, Labels, Value, render::Rendered};
 use crate::catalogue::{Kind, Metric, Since};
 
 /// Stands for no index.
@@ -106,6 +106,9 @@ pub struct Frame {
     pub(super) series: Vec<Series>,
     pub(super) cells: Vec<Cell>,
     pub(super) histograms: Vec<Histogram>,
+    /// `name{labels} ` of every series that is no histogram, one after another, and where each one ends.
+    lines: Vec<u8>,
+    ends: Vec<usize>,
     pub(super) published: u32,
     pub(super) epoch: u64,
     pub(super) beginnings: Beginnings,
@@ -141,6 +144,15 @@ impl Frame {
         }
     }
 
+    /// What stands before the value of a series that is no histogram: `name{labels} `.
+    #[inline]
+    pub(crate) fn line(&self, index: u32) -> &[u8] {
+        let index = index as usize;
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        let end = self.ends.get(index).copied().unwrap_or(start);
+        self.lines.get(start..end).unwrap_or_default()
+    }
+
     /// When the counters of a metric began at zero, where that is known.
     #[inline]
     pub(crate) fn beginning(&self, metric: &Metric) -> Option<SystemTime> {
@@ -165,7 +177,7 @@ impl Frame {
     }
 
     /// Adds a series to the family of its name; nothing when there are more than can be counted.
-    pub(super) fn bear(&mut self, name: &str, metric: &'static Metric, rendered: Rendered) -> Option<u32> {
+    pub(super) fn bear(&mut self, name: &str, metric: &'static Metric, labels: &Labels<'_>) -> Option<u32> {
         let index = u32::try_from(self.series.len()).ok().filter(|&index| index != NONE)?;
         let mut cell = Cell { number: 0.0, stamp: NEVER, histogram: NONE };
         if let Kind::Histogram(buckets) = metric.kind {
@@ -178,6 +190,8 @@ impl Frame {
             families.len() - 1
         });
         families[at].series.push(index);
+        let rendered = Rendered::new(name, metric.kind, labels, &mut self.lines);
+        self.ends.push(self.lines.len());
         self.series.push(Series { metric, family: u32::try_from(at).unwrap_or(NONE), rendered });
         self.cells.push(cell);
         self.epoch = next_epoch();
@@ -185,10 +199,11 @@ impl Frame {
     }
 
     /// The series of that name with the same labels.
-    pub(super) fn find(&self, name: &str, rendered: &Rendered) -> Option<u32> {
+    pub(super) fn find(&self, name: &str, labels: &Labels<'_>) -> Option<u32> {
         let family = self.families.iter().find(|family| family.name == name.as_bytes())?;
-        let same = |&index: &u32| self.series[index as usize].rendered.identity() == rendered.identity();
-        family.series.iter().copied().find(|index| same(index))
+        let wanted = || labels.iter().map(|(label, value)| (*label, &**value));
+        let same = |index: &u32| self.series[*index as usize].labels().eq(wanted());
+        family.series.iter().copied().find(same)
     }
 
     /// The histogram of a series that has one.
@@ -202,6 +217,7 @@ impl Frame {
     pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut places = vec![NONE; self.series.len()];
         let (mut series, mut cells, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut lines, mut ends) = (Vec::new(), Vec::new());
         for family in &mut self.families {
             family.series.clear();
         }
@@ -211,6 +227,8 @@ impl Frame {
                 continue;
             }
             *place = u32::try_from(series.len()).unwrap_or(NONE);
+            lines.extend_from_slice(self.line(index));
+            ends.push(lines.len());
             if let Some(family) = self.families.get_mut(one.family as usize) {
                 family.series.push(*place);
             }
@@ -229,6 +247,7 @@ impl Frame {
             cells.push(cell);
         }
         (self.series, self.cells, self.histograms) = (series, cells, histograms);
+        (self.lines, self.ends) = (lines, ends);
         self.epoch = next_epoch();
         places
     }

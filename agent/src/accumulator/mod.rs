@@ -23,7 +23,7 @@ use crate::catalogue::Metric;
 pub(crate) use self::naming::AsIs;
 pub(crate) use self::render::HistogramLines;
 pub use self::{
-    formula::{DEPTH, Formula, Formulas, Op, evaluate},
+    formula::{DEPTH, Formula, Formulas, Op, Stack, evaluate},
     frame::{Beginnings, Family, Frame, Series},
     histogram::Histogram,
     memory::{MemoryAccumulator, OwnedSample, OwnedValue},

@@ -9,8 +9,6 @@ use crate::catalogue::{Buckets, Kind};
 /// Everything of a series' exposition that does not change.
 #[derive(Debug, Default)]
 pub(crate) struct Rendered {
-    /// `name{labels} ` of a plain series.
-    line: Bytes,
     /// Lines of a histogram.
     histogram: Option<Box<HistogramLines>>,
     /// The labels as `LabelPair` messages of the protobuf format, each with its key and length.
@@ -27,26 +25,22 @@ pub(crate) struct HistogramLines {
 }
 
 impl Rendered {
-    pub(super) fn new(name: &str, kind: Kind, labels: &Labels<'_>) -> Self {
+    /// Renders a series; `name{labels} ` of one that is no histogram goes to the end of the lines.
+    pub(super) fn new(name: &str, kind: Kind, labels: &Labels<'_>, lines: &mut Vec<u8>) -> Self {
         let mut text = String::new();
         let mut proto = Vec::new();
         for (label, value) in labels {
             push_label(&mut text, label, value);
             push_pair(&mut proto, label, value);
         }
-        let mut rendered = Self { proto_labels: proto.into(), ..Self::default() };
-        match kind {
-            Kind::Histogram(buckets) => {
-                rendered.histogram = Some(Box::new(histogram_lines(name, &text, buckets)));
+        let histogram = match kind {
+            Kind::Histogram(buckets) => Some(Box::new(histogram_lines(name, &text, buckets))),
+            _ => {
+                lines.extend_from_slice(&line(name, "", &text));
+                None
             }
-            _ => rendered.line = line(name, "", &text),
-        }
-        rendered
-    }
-
-    /// `name{labels} ` of a plain series.
-    pub(crate) fn line(&self) -> &[u8] {
-        &self.line
+        };
+        Self { histogram, proto_labels: proto.into() }
     }
 
     /// The lines of a histogram.
@@ -143,8 +137,9 @@ mod tests {
     #[test]
     fn label_values_are_escaped_and_can_be_read_back() {
         let labels = vec![("path", "a\"b\\c\nd".into()), ("empty", "".into())];
-        let rendered = Rendered::new("m", Kind::Gauge, &labels);
-        assert_eq!(rendered.line(), br#"m{path="a\"b\\c\nd",empty=""} "#);
+        let mut lines = Vec::new();
+        let rendered = Rendered::new("m", Kind::Gauge, &labels, &mut lines);
+        assert_eq!(lines, br#"m{path="a\"b\\c\nd",empty=""} "#);
         let read: Vec<_> = rendered.labels().collect();
         assert_eq!(read, [("path", "a\"b\\c\nd"), ("empty", "")]);
     }

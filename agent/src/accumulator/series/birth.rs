@@ -8,9 +8,7 @@ use super::{
     work::{Sink, Work},
 };
 use crate::{
-    accumulator::{
-        Candidate, Change, Histogram, Sample, Verdict, Wanted, key, memory::full_name, render::Rendered,
-    },
+    accumulator::{Candidate, Change, Histogram, Sample, Verdict, Wanted, key, memory::full_name},
     catalogue::{Kind, Metric},
 };
 
@@ -152,8 +150,7 @@ impl SeriesStore {
             return self.fold(sample, &name, metric);
         }
         let Some(labels) = self.naming.labels(own) else { return Place::Conflict };
-        let rendered = Rendered::new(&name, metric.kind, &labels);
-        match self.frame.bear(&name, metric, rendered) {
+        match self.frame.bear(&name, metric, &labels) {
             Some(cell) => {
                 population.shown += 1;
                 Place::Own(cell)
@@ -172,17 +169,14 @@ impl SeriesStore {
             return Place::Folded { cell: fold.cell, rises: fold.rises };
         }
         let Some(labels) = self.naming.labels(own) else { return Place::Conflict };
-        let rendered = Rendered::new(name, metric.kind, &labels);
         let rises = matches!(metric.kind, Kind::Counter | Kind::Histogram(_));
-        let cell = match self.frame.find(name, &rendered) {
-            Some(cell) => {
-                self.join(cell, rises);
-                cell
-            }
-            None => match self.frame.bear(name, metric, rendered) {
-                Some(cell) => cell,
-                None => return Place::OverLimit,
-            },
+        let cell = if let Some(cell) = self.frame.find(name, &labels) {
+            self.join(cell, rises);
+            cell
+        } else if let Some(cell) = self.frame.bear(name, metric, &labels) {
+            cell
+        } else {
+            return Place::OverLimit;
         };
         let mut key = Vec::new();
         key::push(&other, &mut key);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{NONE, Population, SeriesStore, fold::own_labels, population, work::Sink};
 use crate::{
-    accumulator::{Formula, Formulas, Frame, Sample, Value, evaluate},
+    accumulator::{DEPTH, Formula, Formulas, Frame, Sample, Value, evaluate},
     catalogue::{Kind, Label, Metric, Unit},
 };
 
@@ -17,6 +17,10 @@ pub(super) struct Sets {
     variables: Vec<Variable>,
     /// How many each set has.
     stride: usize,
+    /// Where results go, once there has been one: those of all formulas for the first set, for the second, ..
+    sinks: Vec<Option<Sink>>,
+    /// How many formulas there are.
+    formulas: usize,
 }
 
 /// Series with the same labels.
@@ -25,15 +29,6 @@ pub(super) struct Set {
     key: Box<[u8]>,
     labels: &'static [Label],
     values: Box<[Box<[u8]>]>,
-    /// Where the result of each formula goes, once there has been one.
-    sinks: Box<[Option<Sink>]>,
-}
-
-impl Set {
-    /// Cells of its results.
-    pub(super) fn cells(&self) -> impl Iterator<Item = u32> {
-        self.sinks.iter().filter_map(|sink| sink.as_ref()?.cell())
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,7 +47,7 @@ struct Unborn {
 impl Sets {
     /// Where the value of a series goes that is a variable.
     pub(super) fn variable(&mut self, sample: &Sample<'_>, variable: u16, formulas: &Formulas) -> u32 {
-        self.stride = usize::from(formulas.variables);
+        (self.stride, self.formulas) = (usize::from(formulas.variables), formulas.list.len());
         let mut labels = own_labels(sample);
         labels.sort_unstable();
         let mut key = Vec::new();
@@ -70,9 +65,9 @@ impl Sets {
                 key,
                 labels: sample.metric.labels,
                 values: sample.labels.iter().map(|&value| value.into()).collect(),
-                sinks: vec![None; formulas.list.len()].into(),
             });
             self.variables.resize(self.all.len() * self.stride, Variable::default());
+            self.sinks.resize(self.all.len() * self.formulas, None);
             set
         });
         u32::try_from(set as usize * self.stride + usize::from(variable)).unwrap_or(NONE)
@@ -90,11 +85,16 @@ impl Sets {
 
     /// Results that had a cell now go into the fold that took it over.
     pub(super) fn join(&mut self, cell: u32, to: Sink) {
-        for sink in self.all.iter_mut().flat_map(|set| &mut set.sinks) {
+        for sink in &mut self.sinks {
             if *sink == Some(Sink::Cell(cell)) {
                 *sink = Some(to);
             }
         }
+    }
+
+    /// Cells of results.
+    pub(super) fn cells(&self) -> impl Iterator<Item = u32> {
+        self.sinks.iter().filter_map(|sink| sink.as_ref()?.cell())
     }
 
     /// The set that a variable belongs to.
@@ -107,6 +107,7 @@ impl Sets {
         let mut places = vec![NONE; self.all.len()];
         self.by_labels.clear();
         self.variables.clear();
+        let sinks = std::mem::take(&mut self.sinks);
         for (old, set) in std::mem::take(&mut self.all).into_iter().enumerate() {
             if !keep(old) {
                 continue;
@@ -114,6 +115,8 @@ impl Sets {
             places[old] = u32::try_from(self.all.len()).unwrap_or(NONE);
             self.by_labels.insert(set.key.clone(), places[old]);
             self.all.push(set);
+            self.sinks
+                .extend_from_slice(sinks.chunks_exact(self.formulas.max(1)).nth(old).unwrap_or_default());
         }
         self.variables.resize(self.all.len() * self.stride, Variable::default());
         places
@@ -132,7 +135,7 @@ impl Sets {
 
     /// Adds the results that are left to the populations of their metrics. Those that found no room may do so now.
     pub(super) fn count(&mut self, populations: &mut Vec<Population>, frame: &Frame) {
-        for slot in self.all.iter_mut().flat_map(|set| &mut set.sinks) {
+        for slot in &mut self.sinks {
             if *slot == Some(Sink::OverLimit) {
                 *slot = None;
             }
@@ -147,7 +150,7 @@ impl Sets {
 
     /// Results go where cells are now.
     pub(super) fn move_cells(&mut self, places: &[u32]) {
-        for sink in self.all.iter_mut().flat_map(|set| &mut set.sinks).flatten() {
+        for sink in self.sinks.iter_mut().flatten() {
             *sink = sink.moved(places);
         }
     }
@@ -160,21 +163,20 @@ impl SeriesStore {
             return;
         }
         let Some(formulas) = self.naming.formulas() else { return };
-        let (cycle, stride) = (self.cycle, self.sets.stride);
-        let mut unborn = Vec::new();
-        let Sets { all, variables, .. } = &mut self.sets;
-        let sets = all.iter_mut().zip(variables.chunks_exact_mut(stride.max(1)));
-        for (set, (labels, variables)) in sets.enumerate() {
-            for (at, formula) in formulas.list.iter().enumerate() {
+        let (cycle, mut unborn, mut stack) = (self.cycle, Vec::new(), [0.0; DEPTH]);
+        let Sets { variables, sinks, stride, formulas: count, .. } = &mut self.sets;
+        let sets = variables.chunks_exact_mut((*stride).max(1)).zip(sinks.chunks_exact((*count).max(1)));
+        for (set, (variables, sinks)) in sets.enumerate() {
+            for (at, (formula, sink)) in formulas.list.iter().zip(sinks).enumerate() {
                 let known = |index: u16| {
                     let variable = variables.get(usize::from(index))?;
                     (variable.stamp == cycle).then_some(variable.value)
                 };
-                let Some(value) = evaluate(&formula.program, known) else { continue };
+                let Some(value) = evaluate(&formula.program, &mut stack, known) else { continue };
                 if let Some(variable) = variables.get_mut(usize::from(formula.target)) {
                     *variable = Variable { value, stamp: cycle };
                 }
-                match labels.sinks.get(at).copied().flatten() {
+                match *sink {
                     Some(Sink::Cell(cell)) => self.frame.cells[cell as usize].set(cycle, value),
                     Some(Sink::Sum(cell)) => {
                         self.frame.cells[cell as usize].add(cycle, value);
@@ -208,7 +210,10 @@ impl SeriesStore {
             Sink::Conflict => self.conflicts += 1,
             Sink::Hidden | Sink::Counter(_) => {}
         }
-        self.sets.all[unborn.set].sinks[unborn.formula] = Some(sink);
+        let at = unborn.set * self.sets.formulas + unborn.formula;
+        if let Some(kept) = self.sets.sinks.get_mut(at) {
+            *kept = Some(sink);
+        }
     }
 
     fn place_result(&mut self, formula: &Formula, labels: &'static [Label], values: &[Box<[u8]>]) -> Sink {

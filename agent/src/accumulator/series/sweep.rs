@@ -1,8 +1,6 @@
 //! Forgetting series that are gone.
 
-use super::{
-    NONE, Population, Raw, SeriesStore, To, derived::Set, fold::HISTOGRAMS, key::Keys, population, work::Sink,
-};
+use super::{NONE, Population, Raw, SeriesStore, To, fold::HISTOGRAMS, key::Keys, population, work::Sink};
 
 /// A sweep is only worth its work when so many series are gone.
 const SWEEP_AT_LEAST: usize = 64;
@@ -95,7 +93,7 @@ impl SeriesStore {
             }
         }
         self.works.iter().filter_map(|work| work.sink.cell()).for_each(&mut mark);
-        self.sets.all.iter().flat_map(Set::cells).for_each(&mut mark);
+        self.sets.cells().for_each(&mut mark);
         self.folds.all.iter().filter(|fold| fold.rises).for_each(|fold| mark(fold.cell));
         let places = self.frame.retain(|cell| used[cell as usize]);
         for raw in raws {

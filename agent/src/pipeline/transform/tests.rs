@@ -247,7 +247,7 @@ fn formulas_that_are_wrong_say_where() {
 
 #[test]
 fn arithmetic_is_as_usual() {
-    use crate::accumulator::evaluate;
+    use crate::accumulator::{DEPTH, evaluate};
     for (text, expected) in [
         ("1 + 2 * 3", 7.0),
         ("(1 + 2) * 3", 9.0),
@@ -262,6 +262,7 @@ fn arithmetic_is_as_usual() {
     ] {
         let (script, errors) = formula::Script::new(&[format!("x = {text}")]);
         assert_eq!(errors, []);
-        assert_eq!(evaluate(&script.formulas().unwrap().list[0].program, |_| None), Some(expected), "{text}");
+        let program = &script.formulas().unwrap().list[0].program;
+        assert_eq!(evaluate(program, &mut [0.0; DEPTH], |_| None), Some(expected), "{text}");
     }
 }

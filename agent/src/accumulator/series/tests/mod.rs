@@ -38,7 +38,7 @@ fn values(store: &SeriesStore) -> Vec<(String, f64)> {
     lines(store)
         .filter_map(|(_, index)| match store.frame().value(index)? {
             Value::Number(value) => {
-                let line = store.frame().series(index).rendered().line();
+                let line = store.frame().line(index);
                 Some((String::from_utf8_lossy(line).trim_end().to_owned(), value))
             }
             Value::Histogram(_) => None,
