@@ -1,18 +1,10 @@
 //! Once every series is known, collecting and encoding takes no memory: not one allocation in 100 cycles.
 #![expect(clippy::print_stderr, reason = "what is left out is said")]
 
-#[path = "no_alloc/transforms.rs"]
-mod transforms;
+#[path = "no_alloc/counting.rs"]
+mod counting;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    path::Path,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use pitot::{
     bpf::{Loader, Pinning},
@@ -24,43 +16,6 @@ use pitot::{
 };
 
 const CYCLES: usize = 100;
-
-/// The system's allocator, with a count of every thread's requests: an input may have a thread of its own.
-struct Counting;
-
-static REQUESTS: AtomicU64 = AtomicU64::new(0);
-/// Held by a test while it counts: another one's requests are not its own.
-static TURN: Mutex<()> = Mutex::new(());
-
-#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
-// SAFETY: every call goes on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        REQUESTS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        REQUESTS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        REQUESTS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Every input that works here. The agent's own is left out: its figures come as text from an exporter that
 /// builds that text anew, which no other input does.
@@ -96,15 +51,14 @@ const FORMATS: [Format; 3] = [Format::Text, Format::OpenMetrics, Format::Protobu
 fn encode(encoders: &mut [Encoder; 3], pipelines: &[InputPipeline], requests: &mut u64) -> usize {
     let frames: Vec<_> = pipelines.iter().map(Pipeline::frame).collect();
     // The list of frames is this test's own.
-    let before = REQUESTS.load(Relaxed);
+    let before = counting::requests();
     let bytes = encoders.iter_mut().zip(FORMATS).map(|(e, format)| e.encode(format, &frames).len()).sum();
-    *requests += REQUESTS.load(Relaxed) - before;
+    *requests += counting::requests() - before;
     bytes
 }
 
 #[test]
 fn a_cycle_of_collecting_and_encoding_allocates_nothing() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut pipelines = pipelines();
     let mut encoders = [Encoder::new(), Encoder::new(), Encoder::new()];
     // Buffers grow to their size, slots of devices and system calls get their series.
@@ -119,9 +73,9 @@ fn a_cycle_of_collecting_and_encoding_allocates_nothing() {
         let born = epochs(&pipelines);
         let mut requests = vec![0; pipelines.len()];
         for (index, requests) in requests.iter_mut().enumerate() {
-            let before = REQUESTS.load(Relaxed);
+            let before = counting::requests();
             collect(&mut pipelines[index..=index]);
-            *requests = REQUESTS.load(Relaxed) - before;
+            *requests = counting::requests() - before;
         }
         let mut encoded = 0;
         assert!(encode(&mut encoders, &pipelines, &mut encoded) > 10_000);
