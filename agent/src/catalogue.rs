@@ -309,6 +309,12 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// The unit that a metric name ends in.
+    pub fn of_name(name: &str) -> Self {
+        let ends = |unit: &Self| name.strip_suffix(unit.suffix()).is_some_and(|stem| stem.ends_with('_'));
+        [Self::Seconds, Self::Bytes, Self::Ratio].into_iter().find(ends).unwrap_or(Self::None)
+    }
+
     /// The suffix of a metric name, and the word of a UNIT line.
     pub const fn suffix(self) -> &'static str {
         match self {
@@ -346,7 +352,7 @@ impl Since {
 }
 
 /// A label and how many values it may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Label {
     /// Name.
     pub name: &'static str,
@@ -355,7 +361,7 @@ pub struct Label {
 }
 
 /// The values of a label.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Values {
     /// A closed list.
     Fixed(&'static [&'static str]),

@@ -9,8 +9,12 @@ use std::{
 #[derive(Debug)]
 pub struct Counting;
 
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+
 /// Requests so far, of all threads.
-pub static REQUESTS: AtomicU64 = AtomicU64::new(0);
+pub fn requests() -> u64 {
+    REQUESTS.load(Relaxed)
+}
 
 #[expect(unsafe_code, reason = "an allocator is unsafe to write")]
 // SAFETY: every call goes on to the system's allocator as it came.

@@ -1,7 +1,7 @@
 //! Once every series is known, collecting and encoding takes no memory: not one allocation in 100 cycles.
 #![expect(clippy::print_stderr, reason = "what is left out is said")]
 
-use std::{path::Path, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{path::Path, time::Duration};
 
 use pitot::{
     bpf::{Loader, Pinning},
@@ -11,7 +11,7 @@ use pitot::{
     output::{Encoder, Format},
     pipeline::{InputPipeline, Outcome, Pipeline},
 };
-use pitot_tests::counting::{Counting, REQUESTS};
+use pitot_tests::counting::{self, Counting};
 
 const CYCLES: usize = 100;
 
@@ -52,9 +52,9 @@ const FORMATS: [Format; 3] = [Format::Text, Format::OpenMetrics, Format::Protobu
 fn encode(encoders: &mut [Encoder; 3], pipelines: &[InputPipeline], requests: &mut u64) -> usize {
     let frames: Vec<_> = pipelines.iter().map(Pipeline::frame).collect();
     // The list of frames is this test's own.
-    let before = REQUESTS.load(Relaxed);
+    let before = counting::requests();
     let bytes = encoders.iter_mut().zip(FORMATS).map(|(e, format)| e.encode(format, &frames).len()).sum();
-    *requests += REQUESTS.load(Relaxed) - before;
+    *requests += counting::requests() - before;
     bytes
 }
 
@@ -74,9 +74,9 @@ fn a_cycle_of_collecting_and_encoding_allocates_nothing() {
         let born = epochs(&pipelines);
         let mut requests = vec![0; pipelines.len()];
         for (index, requests) in requests.iter_mut().enumerate() {
-            let before = REQUESTS.load(Relaxed);
+            let before = counting::requests();
             collect(&mut pipelines[index..=index]);
-            *requests = REQUESTS.load(Relaxed) - before;
+            *requests = counting::requests() - before;
         }
         let mut encoded = 0;
         assert!(encode(&mut encoders, &pipelines, &mut encoded) > 10_000);

@@ -13,7 +13,7 @@ use pitot::{
     input::CollectContext,
     pipeline::{Outcome, Pipeline, Query, QueryConfig, QueryPipeline, Rules, TransformConfig},
 };
-use pitot_tests::counting::{Counting, REQUESTS};
+use pitot_tests::counting::{self, Counting};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -70,9 +70,9 @@ fn store() -> SeriesStore {
 /// Requests of 100 collections, after those that learn.
 fn steady(mut collect: impl FnMut()) -> u64 {
     (0..30).for_each(|_| collect());
-    let before = REQUESTS.load(Relaxed);
+    let before = counting::requests();
     (0..100).for_each(|_| collect());
-    REQUESTS.load(Relaxed) - before
+    counting::requests() - before
 }
 
 fn on_samples(sql: &str) -> u64 {

@@ -3,14 +3,12 @@
 use bytes::Bytes;
 use prost::encoding::{WireType, decode_varint, encode_key, encode_varint};
 
-use super::Sample;
+use super::Labels;
 use crate::catalogue::{Buckets, Kind};
 
 /// Everything of a series' exposition that does not change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rendered {
-    /// `name{labels} ` of a plain series.
-    line: Bytes,
     /// Lines of a histogram.
     histogram: Option<Box<HistogramLines>>,
     /// The labels as `LabelPair` messages of the protobuf format, each with its key and length.
@@ -27,38 +25,22 @@ pub(crate) struct HistogramLines {
 }
 
 impl Rendered {
-    pub(super) fn new(name: &str, sample: &Sample<'_>, tags: &[(String, String)]) -> Self {
-        let own = sample
-            .metric
-            .labels
-            .iter()
-            .map(|l| l.name)
-            .zip(sample.labels.iter().map(|v| String::from_utf8_lossy(v)));
-        let mut labels: Vec<(&str, _)> = own.collect();
-        for (tag, value) in tags {
-            if !labels.iter().any(|(name, _)| name == tag) {
-                labels.push((tag, value.into()));
-            }
-        }
+    /// Renders a series; `name{labels} ` of one that is no histogram goes to the end of the lines.
+    pub(super) fn new(name: &str, kind: Kind, labels: &Labels<'_>, lines: &mut Vec<u8>) -> Self {
         let mut text = String::new();
         let mut proto = Vec::new();
-        for (label, value) in &labels {
+        for (label, value) in labels {
             push_label(&mut text, label, value);
             push_pair(&mut proto, label, value);
         }
-        let mut rendered = Self { proto_labels: proto.into(), ..Self::default() };
-        match sample.metric.kind {
-            Kind::Histogram(buckets) => {
-                rendered.histogram = Some(Box::new(histogram_lines(name, &text, buckets)));
+        let histogram = match kind {
+            Kind::Histogram(buckets) => Some(Box::new(histogram_lines(name, &text, buckets))),
+            _ => {
+                lines.extend_from_slice(&line(name, "", &text));
+                None
             }
-            _ => rendered.line = line(name, "", &text),
-        }
-        rendered
-    }
-
-    /// `name{labels} ` of a plain series.
-    pub(crate) fn line(&self) -> &[u8] {
-        &self.line
+        };
+        Self { histogram, proto_labels: proto.into() }
     }
 
     /// The lines of a histogram.
@@ -151,33 +133,15 @@ fn field<'a>(message: &mut &'a [u8]) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        accumulator::Value,
-        catalogue::{Label, Metric},
-    };
-
-    static HOSTILE: Metric = Metric::gauge("m", "M.", &[Label::bounded("path", 9)]);
 
     #[test]
-    fn label_values_are_escaped() {
-        let sample = Sample {
-            metric: &HOSTILE,
-            prefix: "",
-            part: b"",
-            labels: &[b"a\"b\\c\nd"],
-            value: Value::Number(0.0),
-        };
-        let rendered = Rendered::new("m", &sample, &[]);
-        assert_eq!(rendered.line(), br#"m{path="a\"b\\c\nd"} "#);
-    }
-
-    #[test]
-    fn the_metrics_own_label_wins_over_a_tag() {
-        let sample =
-            Sample { metric: &HOSTILE, prefix: "", part: b"", labels: &[b"x"], value: Value::Number(0.0) };
-        let tags = [("path".to_owned(), "tag".to_owned()), ("rack".to_owned(), "7".to_owned())];
-        let rendered = Rendered::new("m", &sample, &tags);
-        assert_eq!(rendered.line(), br#"m{path="x",rack="7"} "#);
+    fn label_values_are_escaped_and_can_be_read_back() {
+        let labels = vec![("path", "a\"b\\c\nd".into()), ("empty", "".into())];
+        let mut lines = Vec::new();
+        let rendered = Rendered::new("m", Kind::Gauge, &labels, &mut lines);
+        assert_eq!(lines, br#"m{path="a\"b\\c\nd",empty=""} "#);
+        let read: Vec<_> = rendered.labels().collect();
+        assert_eq!(read, [("path", "a\"b\\c\nd"), ("empty", "")]);
     }
 
     #[test]

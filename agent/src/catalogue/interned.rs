@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Kind, Label, Metric, Since, Unit};
+use super::{Kind, Label, Metric, Since, Unit, Values};
 
 /// Values that a label made at run time may take: as many as a store takes series of one metric.
 const VALUES: u32 = 10_000;
@@ -16,11 +16,7 @@ impl Metric {
     ///
     /// Counters and histograms count from the start of the agent; [`Self::interned_since`] says otherwise.
     pub fn interned(name: &str, help: &str, kind: Kind, unit: Unit, labels: &[&str]) -> &'static Self {
-        let since = match kind {
-            Kind::Counter | Kind::Histogram(_) => Since::Start,
-            Kind::Gauge | Kind::Info | Kind::Untyped => Since::Now,
-        };
-        Self::interned_since(name, help, kind, unit, labels, since)
+        Self::interned_since(name, help, kind, unit, labels, since(kind))
     }
 
     /// The same, for what began to count at another time.
@@ -32,30 +28,53 @@ impl Metric {
         labels: &[&str],
         since: Since,
     ) -> &'static Self {
-        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |metric: &&&'static Self| {
-            metric.name == name
-                && metric.help == help
-                && metric.kind == kind
-                && metric.unit == unit
-                && metric.since == since
-                && metric.labels.iter().map(|label| label.name).eq(labels.iter().copied())
-        };
-        if let Some(metric) = made.iter().find(same) {
-            return metric;
-        }
-        let labels: Vec<Label> = labels.iter().map(|&name| Label::bounded(leaked(name), VALUES)).collect();
-        let metric: &'static Self = Box::leak(Box::new(Self {
-            name: leaked(name),
-            help: leaked(help),
-            kind,
-            unit,
-            labels: labels.leak(),
-            since,
-        }));
-        made.push(metric);
-        metric
+        let labels: Vec<_> = labels.iter().map(|&name| (name, Values::Bounded(VALUES))).collect();
+        intern(name, help, (kind, unit, since), &labels)
     }
+
+    /// The same, with the labels of another definition.
+    pub fn interned_like(name: &str, help: &str, kind: Kind, unit: Unit, labels: &[Label]) -> &'static Self {
+        let labels: Vec<_> = labels.iter().map(|label| (label.name, label.values)).collect();
+        intern(name, help, (kind, unit, since(kind)), &labels)
+    }
+}
+
+fn since(kind: Kind) -> Since {
+    match kind {
+        Kind::Counter | Kind::Histogram(_) => Since::Start,
+        Kind::Gauge | Kind::Info | Kind::Untyped => Since::Now,
+    }
+}
+
+fn intern(
+    name: &str,
+    help: &str,
+    (kind, unit, since): (Kind, Unit, Since),
+    labels: &[(&str, Values)],
+) -> &'static Metric {
+    // Nothing is left half done inside.
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let same = |metric: &&&'static Metric| {
+        metric.name == name
+            && metric.help == help
+            && (metric.kind, metric.unit, metric.since) == (kind, unit, since)
+            && metric.labels.iter().map(|label| (label.name, label.values)).eq(labels.iter().copied())
+    };
+    if let Some(metric) = made.iter().find(same) {
+        return metric;
+    }
+    let labels: Vec<Label> =
+        labels.iter().map(|&(name, values)| Label { name: leaked(name), values }).collect();
+    let metric: &'static Metric = Box::leak(Box::new(Metric {
+        name: leaked(name),
+        help: leaked(help),
+        kind,
+        unit,
+        labels: labels.leak(),
+        since,
+    }));
+    made.push(metric);
+    metric
 }
 
 fn leaked(text: &str) -> &'static str {

@@ -15,7 +15,6 @@ use crate::{
     source::Roots,
 };
 
-#[cfg(test)]
 pub(crate) use self::check::is_label_name;
 pub use self::load::{Problem, load};
 

@@ -15,20 +15,24 @@ pub fn worst_case_series(def: &'static InputDef, cpus: u64) -> u64 {
     def.metrics.iter().map(|metric| worst_case_of(def, metric, cpus)).sum()
 }
 
-/// The same for one metric of an input.
+/// The same for one metric of an input: what is past its limit of series folds into some called `other`.
 pub fn worst_case_of(def: &'static InputDef, metric: &Metric, cpus: u64) -> u64 {
     let most = u64::from(PipelineConfig::new(def).transform.max_series);
-    children(metric, cpus).min(most).saturating_mul(lines(metric.kind))
+    let all = children(metric, cpus, u64::from);
+    let bounded = metric.labels.iter().any(|label| matches!(label.values, Values::Bounded(_)));
+    let folds =
+        if all > most && bounded && metric.kind != Kind::Info { children(metric, cpus, |_| 1) } else { 0 };
+    all.min(most).saturating_add(folds).saturating_mul(lines(metric.kind))
 }
 
-/// Combinations of name and label values.
-fn children(metric: &Metric, cpus: u64) -> u64 {
+/// Combinations of name and label values, given how many values a bounded label has.
+fn children(metric: &Metric, cpus: u64, bounded: impl Fn(u32) -> u64) -> u64 {
     let names = if metric.name.contains('*') { NAMES_PER_PATTERN } else { 1 };
     metric.labels.iter().fold(names, |product, label| {
         product.saturating_mul(match label.values {
             Values::Fixed(values) => values.len() as u64,
             Values::Cpu => cpus,
-            Values::Bounded(most) => u64::from(most),
+            Values::Bounded(most) => bounded(most),
         })
     })
 }
@@ -73,7 +77,7 @@ mod tests {
 
     #[test]
     fn labels_multiply_and_metrics_add_up() {
-        // The devices stop at `max_series`; the histogram has six buckets, +Inf, sum and count.
-        assert_eq!(worst_case_series(&DEF, 8), 8 * 2 + 128 + 10_000 + 9);
+        // The devices stop at `max_series` and one more; the histogram has six buckets, +Inf, sum and count.
+        assert_eq!(worst_case_series(&DEF, 8), 8 * 2 + 128 + 10_001 + 9);
     }
 }

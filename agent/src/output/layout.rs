@@ -54,12 +54,23 @@ impl Member {
         frame.beginning(frame.series(self.series).metric())
     }
 
-    /// The series and its value, if its frame's published cycle brought one.
+    /// Its frame and its value, if the frame's published cycle brought one.
     #[inline]
-    pub(super) fn live<'f>(self, frames: &[&'f Frame]) -> Option<(&'f Series, Value<'f>)> {
+    pub(super) fn live<'f>(self, frames: &[&'f Frame]) -> Option<(&'f Frame, Value<'f>)> {
         let frame = *frames.get(self.frame as usize)?;
-        let value = frame.value(self.series)?;
-        Some((frame.series(self.series), value))
+        Some((frame, frame.value(self.series)?))
+    }
+
+    /// What was rendered of it.
+    #[inline]
+    pub(super) fn series(self, frame: &Frame) -> &Series {
+        frame.series(self.series)
+    }
+
+    /// What stands before its value.
+    #[inline]
+    pub(super) fn line(self, frame: &Frame) -> &[u8] {
+        frame.line(self.series)
     }
 }
 

@@ -22,6 +22,14 @@ pub(super) fn float(value: f64, out: &mut BytesMut) {
     }
 }
 
+/// Appends a number after what stands before it, and ends the line.
+#[inline]
+pub(super) fn line(before: &[u8], value: f64, out: &mut BytesMut) {
+    out.extend_from_slice(before);
+    float(value, out);
+    out.extend_from_slice(b"\n");
+}
+
 /// Appends a count.
 #[inline]
 pub(super) fn count(value: u64, out: &mut BytesMut) {

@@ -54,9 +54,9 @@ impl Protobuf {
         for group in layout.groups() {
             self.family.clear();
             for member in &group.members {
-                let Some((series, value)) = member.live(frames) else { continue };
+                let Some((frame, value)) = member.live(frames) else { continue };
                 let start = member.beginning(frames).and_then(Timestamp::of);
-                self.metric(group, series.rendered().proto_labels(), value, start);
+                self.metric(group, member.series(frame).rendered().proto_labels(), value, start);
             }
             if !self.family.is_empty() {
                 encode_varint((group.protobuf.len() + self.family.len()) as u64, out);

@@ -20,20 +20,18 @@ pub fn encode(layout: &Layout, frames: &[&Frame], out: &mut BytesMut) {
 pub(super) fn family(group: &Group, head: &[u8], frames: &[&Frame], out: &mut BytesMut) {
     let mut head = Some(head);
     for member in &group.members {
-        let Some((series, value)) = member.live(frames) else { continue };
+        let Some((frame, value)) = member.live(frames) else { continue };
         if let Some(head) = head.take() {
             out.extend_from_slice(head);
         }
-        let rendered = series.rendered();
-        match (value, rendered.histogram()) {
-            (Value::Histogram(value), Some(lines)) => histogram(lines, value, out),
-            (Value::Number(value), _) => {
-                out.extend_from_slice(rendered.line());
-                number::float(value, out);
-                out.extend_from_slice(b"\n");
+        match value {
+            Value::Number(value) => number::line(member.line(frame), value, out),
+            Value::Histogram(value) => {
+                // Its lines are there: both come from the definition's kind.
+                if let Some(lines) = member.series(frame).rendered().histogram() {
+                    histogram(lines, value, out);
+                }
             }
-            // A histogram's value without its lines cannot be: both come from the definition's kind.
-            (Value::Histogram(_), None) => {}
         }
     }
 }
@@ -46,9 +44,7 @@ fn histogram(lines: &HistogramLines, value: &Histogram, out: &mut BytesMut) {
     }
     let total = classic.total();
     count(infinite, total, out);
-    out.extend_from_slice(&lines.sum);
-    number::float(value.sum(), out);
-    out.extend_from_slice(b"\n");
+    number::line(&lines.sum, value.sum(), out);
     count(&lines.count, total, out);
 }
 

@@ -129,17 +129,17 @@ impl Pipeline for InputPipeline {
         // What an input leaves half done is its own; store and query take nothing from a failed cycle.
         let result = catch_unwind(AssertUnwindSafe(|| {
             if queries.is_empty() {
-                store.begin();
+                store.begin(cx.started);
                 input.collect(cx, store)?;
-                store.publish_at(cx.started);
+                store.publish();
                 return Ok(());
             }
             queries.begin(cx);
             input.collect(cx, queries)?;
             if queries.finish(cx) {
-                store.begin();
+                store.begin(cx.started);
                 queries.deliver(store);
-                store.publish_at(cx.started);
+                store.publish();
             }
             Ok(())
         }));
@@ -212,6 +212,9 @@ impl Pipeline for InputPipeline {
             new.update_from(old);
         }
         self.queries.take_over(old.queries());
+        if let Some(store) = old.store() {
+            self.store.take_over(store);
+        }
     }
 
     fn input(&mut self) -> Option<&mut dyn Input> {
@@ -221,6 +224,10 @@ impl Pipeline for InputPipeline {
     fn queries(&mut self) -> &mut [Query] {
         self.queries.as_mut_slice()
     }
+
+    fn store(&mut self) -> Option<&mut SeriesStore> {
+        Some(&mut self.store)
+    }
 }
 
 #[cfg(test)]
@@ -228,9 +235,10 @@ mod tests {
     use super::*;
     use crate::{
         accumulator::Accumulator,
-        catalogue::{Metric, Source},
-        input::InputDef,
-        input::Unsupported,
+        catalogue::{Label, Metric, Source},
+        input::{InputDef, Unsupported},
+        output::{Encoder, Format},
+        pipeline::{Manipulation, TransformConfig, ValueRule},
     };
 
     static ONE: Metric = Metric::gauge("one", "One.", &[]);
@@ -271,6 +279,67 @@ mod tests {
             })
             .collect();
         (pipeline, outcomes)
+    }
+
+    static COUNT: Metric = Metric::counter("count_total", "Counts.", &[Label::bounded("device", 9)]);
+    static COUNTING: InputDef = InputDef { name: "counting", metrics: &[&COUNT], ..DEF };
+
+    /// Counts up by 10 for `a` and `b` at every collection.
+    struct Counting(f64);
+    impl Input for Counting {
+        fn definition(&self) -> &'static InputDef {
+            &COUNTING
+        }
+        fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+            self.0 += 10.0;
+            acc.put(&COUNT, &[b"a"], self.0);
+            acc.put(&COUNT, &[b"b"], self.0);
+            Ok(())
+        }
+    }
+
+    fn page(pipeline: &InputPipeline) -> String {
+        let page = Encoder::new().encode(Format::Text, &[pipeline.frame()]);
+        let lines = String::from_utf8_lossy(&page);
+        lines.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The order of the steps: lists by raw names, values, formulas, tags, and the prefix last; and rates are
+    /// by the time that passed, also over a change of the configuration.
+    #[test]
+    fn steps_are_in_order_and_go_on_after_a_reload() {
+        let mut config = PipelineConfig::new(&COUNTING);
+        config.transform = TransformConfig {
+            allow: vec!["count_total".into()],
+            deny_labels: vec![("device".into(), vec!["b".into()])],
+            values: vec![ValueRule {
+                pattern: "count_total".into(),
+                manipulation: Manipulation::Rate,
+                keep_negative: false,
+            }],
+            derive: vec!["twice = count_per_second * 2".into()],
+            tags: vec![("rack".into(), "7".into()), ("device".into(), "tag".into())],
+            ..TransformConfig::default()
+        };
+        assert_eq!(config.transform.check(&COUNTING), []);
+        let started = Instant::now();
+        let at = |millis| {
+            let mut cx = CollectContext::new(Duration::from_secs(1));
+            cx.started = started + Duration::from_millis(millis);
+            cx
+        };
+        let mut first = InputPipeline::new(&config, Box::new(Counting(0.0)));
+        first.collect(&at(0), None);
+        assert_eq!(page(&first), "");
+        first.collect(&at(500), None);
+        let lines = "x_count_per_second{device=\"a\",rack=\"7\"} 20; x_twice{device=\"a\",rack=\"7\"} 40";
+        assert_eq!(page(&first), lines);
+        config.transform.prefix = Some("y_".into());
+        let mut second = InputPipeline::new(&config, Box::new(Counting(0.0)));
+        second.update_from(&mut first);
+        second.input = Some(Box::new(Counting(20.0)));
+        second.collect(&at(2500), None);
+        assert_eq!(page(&second), lines.replace("x_", "y_").replace(" 20;", " 5;").replace(" 40", " 10"));
     }
 
     #[test]

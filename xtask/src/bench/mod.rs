@@ -14,6 +14,7 @@ mod memory;
 mod process;
 mod program;
 mod scrape;
+mod series;
 mod server;
 mod table;
 mod toggled;
@@ -64,6 +65,8 @@ enum Part {
     Program,
     /// Size and time to start.
     Start,
+    /// What a series costs from its sample to its line.
+    Series,
 }
 
 /// How much is done.
@@ -134,6 +137,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if wanted(Part::Start) || options.build {
         tables.push(build::measure(&plan, options.build).context("start")?);
+    }
+    if wanted(Part::Series) {
+        tables.push(series::measure(&plan).context("series")?);
     }
     for table in tables {
         println!("\n{}", table.text(options.markdown));

@@ -28,7 +28,7 @@ pub struct QueryPipeline {
     replay: Replay,
     store: SeriesStore,
     /// Epoch and number of what was taken last.
-    taken: (u64, u64),
+    taken: (u64, u32),
     /// The query has windows, which end even when nothing new comes.
     windows: bool,
     state: State,
@@ -81,9 +81,9 @@ impl QueryPipeline {
         if anew {
             self.replay.run(source, &mut self.query);
         }
-        self.store.begin();
+        self.store.begin(collected);
         self.query.finish_at(cx.aligned_timestamp, &mut self.store);
-        self.store.publish_at(collected);
+        self.store.publish();
         Outcome::Published
     }
 }
@@ -154,6 +154,9 @@ impl Pipeline for QueryPipeline {
         if let [old] = old.queries() {
             self.query.take_over(old);
         }
+        if let Some(old) = old.store() {
+            self.store.take_over(old);
+        }
     }
 
     fn input(&mut self) -> Option<&mut dyn Input> {
@@ -162,6 +165,10 @@ impl Pipeline for QueryPipeline {
 
     fn queries(&mut self) -> &mut [Query] {
         std::slice::from_mut(&mut self.query)
+    }
+
+    fn store(&mut self) -> Option<&mut SeriesStore> {
+        Some(&mut self.store)
     }
 }
 

@@ -91,9 +91,12 @@ impl QueryLosses {
 
     /// These and those of the store that took the results.
     pub(crate) fn and(&self, store: &SeriesStore) -> Losses {
+        let results = Losses::of(store);
         Losses {
-            over_limit: self.over_limit + self.folded + store.over_limit,
-            duplicates: self.duplicates + store.duplicates,
+            over_limit: self.over_limit + results.over_limit,
+            duplicates: self.duplicates + results.duplicates,
+            folded: self.folded + results.folded,
+            ..results
         }
     }
 }

@@ -13,11 +13,11 @@ fn source() -> SeriesStore {
 }
 
 fn publish(store: &mut SeriesStore, at: Instant, values: &[(&str, f64)]) {
-    store.begin();
+    store.begin(at);
     for (mode, value) in values {
         (store as &mut dyn Accumulator).put(&SECONDS, &[b"0", mode.as_bytes()], *value);
     }
-    store.publish_at(at);
+    store.publish();
 }
 
 fn pipeline(agg: Aggregate, of: Of, window: Option<u64>) -> QueryPipeline {
