@@ -133,20 +133,19 @@ impl Cell {
 
     /// Takes it out for a collection of another one that takes its frames, or says why there is nothing to take.
     pub(super) fn lend(&self, until: Instant) -> Result<Lease<'_>, String> {
-        {
-            let figures = self.figures();
-            if !figures.state.is_up() {
-                return Err(format!("its source `{}` is {}", self.key, figures.state));
-            }
-            if figures.last_success.is_none() || !self.is_shown() {
-                return Err(format!("its source `{}` has not been collected yet", self.key));
-            }
-        }
-        self.slot.lease(until).map_err(|missing| match missing {
+        let lease = self.slot.lease(until).map_err(|missing| match missing {
             Missing::Busy => format!("its source `{}` is still being collected", self.key),
             Missing::Stuck => format!("its source `{}` is stuck", self.key),
             Missing::Gone => format!("its source `{}` has been removed", self.key),
-        })
+        })?;
+        let figures = self.figures();
+        if !figures.state.is_up() {
+            return Err(format!("its source `{}` is {}", self.key, figures.state));
+        }
+        if figures.last_success.is_none() || !self.is_shown() {
+            return Err(format!("its source `{}` has not been collected yet", self.key));
+        }
+        Ok(lease)
     }
 
     /// Whether its last collection took so long that a page should not wait for the next one.

@@ -155,6 +155,7 @@ impl Worker {
             Ok(lease) => lease,
             Err(Missing::Gone) => return,
             Err(Missing::Busy | Missing::Stuck) => {
+                cell.note_skipped(u64::from(job.tick.is_some()));
                 return cell.note_timeout("still busy with an earlier collection");
             }
         };
