@@ -115,6 +115,7 @@ impl Cell {
         let mut figures = self.figures();
         figures.pace = terms.pace(figures.pace);
         figures.quarantine = pipeline.quarantine();
+        figures.earlier_losses = figures.losses;
         // It has delivered nothing yet.
         (figures.series, figures.last_success) = (0, None);
         self.change_state(&mut figures, &state);
@@ -187,7 +188,7 @@ impl Cell {
             self.hidden.store(false, Ordering::Release);
         }
         figures.series = pipeline.frame().live();
-        figures.losses = pipeline.losses();
+        figures.losses = figures.earlier_losses + pipeline.losses();
         figures.quarantine = pipeline.quarantine();
         match reason.filter(|_| matches!(outcome, Outcome::Failed | Outcome::Panicked)) {
             Some(reason) => self.change_state(&mut figures, &State::Failed { reason }),

@@ -180,6 +180,8 @@ impl Worker {
             cancelled: Arc::clone(&self.cancelled),
         });
         let outcome = attempt(&mut lease, &cx, lent.as_mut().map(|(_, lease)| lease));
+        let reason = if outcome.is_none() { Some("panicked".to_owned()) } else { reason };
+        let outcome = outcome.unwrap_or(Outcome::Panicked);
         if outcome == Outcome::Published && !self.is_given_up(lane) {
             offer(cell, &mut lease, &cx);
         }
@@ -253,14 +255,16 @@ fn lend(source: &Source, until: Instant) -> Result<(&Arc<Cell>, Lease<'_>), Stri
     Ok((cell, cell.lend(until)?))
 }
 
-/// One collection. An input's panic is caught by its pipeline, which then leaves it alone for a while.
-fn attempt(lease: &mut Lease<'_>, cx: &CollectContext, source: Option<&mut Lease<'_>>) -> Outcome {
-    let Some(pipeline) = lease.get() else { return Outcome::Skipped };
+/// One collection. An input's panic is caught by its pipeline, which then leaves it alone for a while; none if it is the
+/// pipeline that panicked.
+fn attempt(lease: &mut Lease<'_>, cx: &CollectContext, source: Option<&mut Lease<'_>>) -> Option<Outcome> {
+    let pipeline = lease.get()?;
     let frame = source.and_then(|source| source.get()).map(|source| source.frame());
-    catch_unwind(AssertUnwindSafe(|| pipeline.collect(cx, frame))).unwrap_or_else(|_| {
+    let outcome = catch_unwind(AssertUnwindSafe(|| pipeline.collect(cx, frame)));
+    if outcome.is_err() {
         pipeline.withdraw();
-        Outcome::Panicked
-    })
+    }
+    outcome.ok()
 }
 
 /// Offers what was published to the places where it goes.

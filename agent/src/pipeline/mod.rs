@@ -9,6 +9,7 @@ mod task;
 mod transform;
 
 use std::{
+    ops::Add,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -95,4 +96,12 @@ pub struct Losses {
     pub over_limit: u64,
     /// Samples of a series that had already been delivered.
     pub duplicates: u64,
+}
+
+impl Add for Losses {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { over_limit: self.over_limit + more.over_limit, duplicates: self.duplicates + more.duplicates }
+    }
 }
