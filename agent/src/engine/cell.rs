@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    lane::{is_exact, lane_of},
     report::{Report, restricted},
     slot::{Lease, Missing, Slot},
 };
@@ -147,6 +148,11 @@ impl Cell {
             return Err(format!("its source `{}` has not been collected yet", self.key));
         }
         Ok(lease)
+    }
+
+    /// Whether it is collected in a lane whose ticks must not wait.
+    pub(super) fn is_exact(&self) -> bool {
+        self.terms().schedule.is_some_and(|schedule| is_exact(lane_of(schedule)))
     }
 
     /// Whether its last collection took so long that a page should not wait for the next one.

@@ -14,7 +14,7 @@ use super::{
     Shared,
     cell::{Cell, Source},
     clock::CpuClock,
-    lane::{Current, Desk, Job, Lane, SCRAPES, Waiter},
+    lane::{Current, Desk, Job, Lane, SCRAPES, Waiter, is_exact},
     plan::Moment,
     press::Press,
     slot::{Lease, Missing},
@@ -83,7 +83,7 @@ impl Worker {
     fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let lane = &shared.lanes[self.lane];
-        if lane.is_exact() {
+        if is_exact(lane.index) {
             be_exact();
         }
         while self.wait(lane) {
