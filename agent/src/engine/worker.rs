@@ -19,12 +19,10 @@ use super::{
     press::Press,
     slot::{Lease, Missing},
 };
-use crate::{input::CollectContext, pipeline::Outcome, sys, telemetry::EngineMeters};
+use crate::{input::CollectContext, pipeline::Outcome, telemetry::EngineMeters};
 
 /// Inputs and encoders need little; the default of 2 MiB is never touched, but is reserved.
 const STACK: usize = 512 << 10;
-/// The shortest slice that the kernel gives.
-const SLICE: Duration = Duration::from_micros(100);
 /// How long a worker sleeps at most while something is planned: whether the wall clock has been set is found out by
 /// looking at it.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
@@ -44,17 +42,6 @@ pub(super) fn spawn(shared: Arc<Shared>, lane: usize, generation: u64) -> io::Re
             }
         })
         .map(drop)
-}
-
-/// Has the kernel wake this thread as soon as it can: timers without slack, and a slice of the CPU that is let in
-/// before the longer ones of others.
-fn be_exact() {
-    let slack = set_timerslack(1).map_err(io::Error::from);
-    for (what, set) in [("timers", slack), ("slices", sys::ask_for_slices(SLICE))] {
-        if let Err(error) = set {
-            tracing::debug!(%error, what, "ticks may be later than they had to be");
-        }
-    }
 }
 
 struct Worker {
@@ -83,8 +70,10 @@ impl Worker {
     fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let lane = &shared.lanes[self.lane];
-        if is_exact(lane.index) {
-            be_exact();
+        if is_exact(lane.index)
+            && let Err(error) = set_timerslack(1)
+        {
+            tracing::debug!(%error, "ticks may be late by the usual slack of timers");
         }
         while self.wait(lane) {
             let mut clock = CpuClock::new();
