@@ -8,7 +8,6 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
-    time::Duration,
 };
 
 /// Gives freed memory back to the kernel. Loading programs takes megabytes that are never needed again.
@@ -39,36 +38,6 @@ pub(crate) fn open_by_identity(tree: BorrowedFd<'_>, identity: u64) -> io::Resul
     }
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// `struct sched_attr`, as every kernel since 3.14 knows it.
-#[repr(C)]
-#[derive(Default)]
-struct SchedAttr {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-}
-
-/// Has the scheduler run the calling thread in slices so short. It gets no more of the CPU for that, but what asks for
-/// little at a time is let in sooner (`sched(7)`, from Linux 6.12 on; others take no notice).
-pub(crate) fn ask_for_slices(slice: Duration) -> io::Result<()> {
-    let size = u32::try_from(size_of::<SchedAttr>()).unwrap_or(0);
-    let mut attr = SchedAttr { size, ..SchedAttr::default() };
-    // SAFETY: the kernel writes no more than the size that it is told, to a struct of that size and layout.
-    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size, 0) };
-    if got < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    attr.runtime = u64::try_from(slice.as_nanos()).unwrap_or(0);
-    // SAFETY: the kernel only reads a struct of its own layout, which outlives the call.
-    let set = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
-    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 const BPF_OBJ_PIN: i32 = 6;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    lane::{is_exact, lane_of},
     report::{Report, restricted},
     slot::{Lease, Missing, Slot},
 };
@@ -115,6 +116,7 @@ impl Cell {
         let mut figures = self.figures();
         figures.pace = terms.pace(figures.pace);
         figures.quarantine = pipeline.quarantine();
+        figures.earlier_losses = figures.losses;
         // It has delivered nothing yet.
         (figures.series, figures.last_success) = (0, None);
         self.change_state(&mut figures, &state);
@@ -133,20 +135,24 @@ impl Cell {
 
     /// Takes it out for a collection of another one that takes its frames, or says why there is nothing to take.
     pub(super) fn lend(&self, until: Instant) -> Result<Lease<'_>, String> {
-        {
-            let figures = self.figures();
-            if !figures.state.is_up() {
-                return Err(format!("its source `{}` is {}", self.key, figures.state));
-            }
-            if figures.last_success.is_none() || !self.is_shown() {
-                return Err(format!("its source `{}` has not been collected yet", self.key));
-            }
-        }
-        self.slot.lease(until).map_err(|missing| match missing {
+        let lease = self.slot.lease(until).map_err(|missing| match missing {
             Missing::Busy => format!("its source `{}` is still being collected", self.key),
             Missing::Stuck => format!("its source `{}` is stuck", self.key),
             Missing::Gone => format!("its source `{}` has been removed", self.key),
-        })
+        })?;
+        let figures = self.figures();
+        if !figures.state.is_up() {
+            return Err(format!("its source `{}` is {}", self.key, figures.state));
+        }
+        if figures.last_success.is_none() || !self.is_shown() {
+            return Err(format!("its source `{}` has not been collected yet", self.key));
+        }
+        Ok(lease)
+    }
+
+    /// Whether it is collected in a lane whose ticks must not wait.
+    pub(super) fn is_exact(&self) -> bool {
+        self.terms().schedule.is_some_and(|schedule| is_exact(lane_of(schedule)))
     }
 
     /// Whether its last collection took so long that a page should not wait for the next one.
@@ -188,7 +194,7 @@ impl Cell {
             self.hidden.store(false, Ordering::Release);
         }
         figures.series = pipeline.frame().live();
-        figures.losses = pipeline.losses();
+        figures.losses = figures.earlier_losses + pipeline.losses();
         figures.quarantine = pipeline.quarantine();
         match reason.filter(|_| matches!(outcome, Outcome::Failed | Outcome::Panicked)) {
             Some(reason) => self.change_state(&mut figures, &State::Failed { reason }),

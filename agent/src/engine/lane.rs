@@ -35,6 +35,12 @@ pub(super) fn lane_of(schedule: Schedule) -> usize {
     1 + BOUNDS.iter().filter(|bound| schedule.interval < **bound).count()
 }
 
+/// Whether the ticks of a lane have to be taken as exactly as the kernel can. What comes rarely may come with others,
+/// which spares the host a wake-up.
+pub(super) fn is_exact(lane: usize) -> bool {
+    lane > 1
+}
+
 /// What is collected by one thread after the other, never two at a time.
 pub(super) struct Lane {
     pub(super) index: usize,
@@ -129,12 +135,6 @@ impl Lane {
     /// The name of its threads.
     pub(super) fn thread(&self) -> &'static str {
         THREADS[self.index]
-    }
-
-    /// Whether a tick has to be taken as exactly as the kernel can. What comes rarely may come with others, which
-    /// spares the host a wake-up.
-    pub(super) fn is_exact(&self) -> bool {
-        self.index > 1
     }
 
     /// Notes how late a collection began.

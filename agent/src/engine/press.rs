@@ -68,11 +68,11 @@ impl Press {
     ) -> bytes::Bytes {
         let chosen = cells.iter().filter(|cell| names.is_empty() || names.contains(&cell.key));
         let chosen: Vec<&Cell> = chosen.filter(|cell| cell.is_shown()).map(|cell| &**cell).collect();
-        let (looks, busy) = look_at_all(&chosen, until);
+        let (shown, busy) = look_at_all(&chosen, until);
         if busy > 0 {
             meters.left_out(busy);
         }
-        let frames: Vec<&Frame> = looks.iter().filter_map(Look::frame).collect();
+        let frames: Vec<&Frame> = shown.iter().filter_map(Shown::frame).collect();
         if names.is_empty() {
             let page = self.encoder.encode(format, &frames);
             meters.layout(self.encoder.layout().clashes, self.encoder.layout().duplicates);
@@ -84,22 +84,46 @@ impl Press {
     }
 }
 
+/// What a pipeline published last.
+enum Shown<'c> {
+    /// In its place, where it stays meanwhile.
+    There(Look<'c>),
+    /// A copy: whoever collects it every few milliseconds cannot wait until a page is encoded.
+    Copy(Frame),
+}
+
+impl<'c> Shown<'c> {
+    fn new(cell: &Cell, look: Look<'c>) -> Self {
+        match look.frame().filter(|_| cell.is_exact()) {
+            Some(frame) => Self::Copy(frame.clone()),
+            None => Self::There(look),
+        }
+    }
+
+    fn frame(&self) -> Option<&Frame> {
+        match self {
+            Self::There(look) => look.frame(),
+            Self::Copy(frame) => Some(frame),
+        }
+    }
+}
+
 /// Looks at all of these at once, and says how many are left out because they are busy. Nobody is waited for while
 /// others are held: whoever has the one may want the other.
-fn look_at_all<'c>(cells: &[&'c Cell], until: Instant) -> (Vec<Look<'c>>, usize) {
+fn look_at_all<'c>(cells: &[&'c Cell], until: Instant) -> (Vec<Shown<'c>>, usize) {
     for tries in 1.. {
-        let (mut looks, mut busy) = (Vec::with_capacity(cells.len()), Vec::new());
+        let (mut shown, mut busy) = (Vec::with_capacity(cells.len()), Vec::new());
         for cell in cells {
             match cell.slot.frame() {
-                Ok(look) => looks.push(look),
+                Ok(look) => shown.push(Shown::new(cell, look)),
                 Err(Missing::Busy) => busy.push(*cell),
                 Err(Missing::Stuck | Missing::Gone) => {}
             }
         }
         if busy.is_empty() || tries >= TRIES || Instant::now() >= until {
-            return (looks, busy.len());
+            return (shown, busy.len());
         }
-        drop(looks);
+        drop(shown);
         for cell in busy {
             cell.slot.settle(until);
         }

@@ -14,17 +14,15 @@ use super::{
     Shared,
     cell::{Cell, Source},
     clock::CpuClock,
-    lane::{Current, Desk, Job, Lane, SCRAPES, Waiter},
+    lane::{Current, Desk, Job, Lane, SCRAPES, Waiter, is_exact},
     plan::Moment,
     press::Press,
     slot::{Lease, Missing},
 };
-use crate::{input::CollectContext, pipeline::Outcome, sys, telemetry::EngineMeters};
+use crate::{input::CollectContext, pipeline::Outcome, telemetry::EngineMeters};
 
 /// Inputs and encoders need little; the default of 2 MiB is never touched, but is reserved.
 const STACK: usize = 512 << 10;
-/// The shortest slice that the kernel gives.
-const SLICE: Duration = Duration::from_micros(100);
 /// How long a worker sleeps at most while something is planned: whether the wall clock has been set is found out by
 /// looking at it.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
@@ -44,17 +42,6 @@ pub(super) fn spawn(shared: Arc<Shared>, lane: usize, generation: u64) -> io::Re
             }
         })
         .map(drop)
-}
-
-/// Has the kernel wake this thread as soon as it can: timers without slack, and a slice of the CPU that is let in
-/// before the longer ones of others.
-fn be_exact() {
-    let slack = set_timerslack(1).map_err(io::Error::from);
-    for (what, set) in [("timers", slack), ("slices", sys::ask_for_slices(SLICE))] {
-        if let Err(error) = set {
-            tracing::debug!(%error, what, "ticks may be later than they had to be");
-        }
-    }
 }
 
 struct Worker {
@@ -83,8 +70,10 @@ impl Worker {
     fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let lane = &shared.lanes[self.lane];
-        if lane.is_exact() {
-            be_exact();
+        if is_exact(lane.index)
+            && let Err(error) = set_timerslack(1)
+        {
+            tracing::debug!(%error, "ticks may be late by the usual slack of timers");
         }
         while self.wait(lane) {
             let mut clock = CpuClock::new();
@@ -155,6 +144,7 @@ impl Worker {
             Ok(lease) => lease,
             Err(Missing::Gone) => return,
             Err(Missing::Busy | Missing::Stuck) => {
+                cell.note_skipped(u64::from(job.tick.is_some()));
                 return cell.note_timeout("still busy with an earlier collection");
             }
         };
@@ -179,6 +169,8 @@ impl Worker {
             cancelled: Arc::clone(&self.cancelled),
         });
         let outcome = attempt(&mut lease, &cx, lent.as_mut().map(|(_, lease)| lease));
+        let reason = if outcome.is_none() { Some("panicked".to_owned()) } else { reason };
+        let outcome = outcome.unwrap_or(Outcome::Panicked);
         if outcome == Outcome::Published && !self.is_given_up(lane) {
             offer(cell, &mut lease, &cx);
         }
@@ -252,14 +244,16 @@ fn lend(source: &Source, until: Instant) -> Result<(&Arc<Cell>, Lease<'_>), Stri
     Ok((cell, cell.lend(until)?))
 }
 
-/// One collection. An input's panic is caught by its pipeline, which then leaves it alone for a while.
-fn attempt(lease: &mut Lease<'_>, cx: &CollectContext, source: Option<&mut Lease<'_>>) -> Outcome {
-    let Some(pipeline) = lease.get() else { return Outcome::Skipped };
+/// One collection. An input's panic is caught by its pipeline, which then leaves it alone for a while; none if it is the
+/// pipeline that panicked.
+fn attempt(lease: &mut Lease<'_>, cx: &CollectContext, source: Option<&mut Lease<'_>>) -> Option<Outcome> {
+    let pipeline = lease.get()?;
     let frame = source.and_then(|source| source.get()).map(|source| source.frame());
-    catch_unwind(AssertUnwindSafe(|| pipeline.collect(cx, frame))).unwrap_or_else(|_| {
+    let outcome = catch_unwind(AssertUnwindSafe(|| pipeline.collect(cx, frame)));
+    if outcome.is_err() {
         pipeline.withdraw();
-        Outcome::Panicked
-    })
+    }
+    outcome.ok()
 }
 
 /// Offers what was published to the places where it goes.

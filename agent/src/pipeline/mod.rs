@@ -11,6 +11,7 @@ mod task;
 mod transform;
 
 use std::{
+    ops::Add,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -126,5 +127,13 @@ impl Losses {
             resets: store.resets,
             folded: store.folded,
         }
+    }
+}
+
+impl Add for Losses {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { over_limit: self.over_limit + more.over_limit, duplicates: self.duplicates + more.duplicates }
     }
 }

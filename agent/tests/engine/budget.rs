@@ -14,6 +14,7 @@ use pitot::{
     budget::Keeper,
     catalogue::Rank,
     config::Budget,
+    engine::Edit,
     pipeline::{Pipeline, State},
 };
 
@@ -153,4 +154,35 @@ fn the_dearest_input_is_slowed_and_then_shed() {
 
     assert!(bench.report("odd").cpu_seconds > 0.01);
     assert!(bench.report("odd").cpu_seconds > 10.0 * bench.report("first").cpu_seconds);
+}
+
+#[test]
+fn an_input_that_is_removed_and_put_again_is_as_restricted_as_before() {
+    let dear = || {
+        pipeline(&ODD, |_| {
+            burn(Duration::from_millis(20));
+            Ok(())
+        })
+    };
+    let bench = Bench::new(vec![fine(&FIRST), dear()]);
+    let budget = Budget { cpu_percent: 0.001, memory_mib: 0.0, ..Budget::default() };
+    let (guard, sampler) = (Loader::off("a test").into_guard(), Sampler::new(Path::new("/nowhere")));
+    let mut keeper = Keeper::new(bench.engine.clone(), [Rank::Own, Rank::Optional], &budget, guard, sampler);
+    let change = |put, remove: &[&str]| {
+        let remove = remove.iter().map(|key| (*key).to_owned()).collect();
+        assert!(bench.engine.apply(Edit { put, remove }).is_empty());
+    };
+    keeper.look();
+    while bench.report("odd").slowdown == 1 {
+        bench.scrape();
+        keeper.look();
+    }
+    // Another one that comes before it is not taken for it.
+    change(Vec::new(), &["odd", "first"]);
+    keeper.look();
+    change(vec![fine(&LAST), dear()], &[]);
+    assert_eq!(bench.report("odd").slowdown, 1);
+    keeper.look();
+    assert!(bench.report("odd").slowdown > 1);
+    assert_eq!(bench.report("last").slowdown, 1);
 }

@@ -36,12 +36,16 @@ fn an_input_that_panics_is_left_alone_for_a_while_and_the_others_go_on() {
     }
     let report = bench.report("odd");
     assert_eq!((report.panics, report.state.to_string().as_str()), (1, "failed (panicked: told to)"));
+    let left = report.quarantine_seconds.unwrap();
+    assert!(report.quarantines == 1 && left > 0.0 && left <= 1.0, "{report:?}");
     let start = Instant::now();
     while present(&bench.scrape().0).len() < 3 {
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", bench.report("odd"));
         thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!((bench.report("odd").state.word(), bench.report("odd").panics), ("running", 1));
+    let report = bench.report("odd");
+    assert_eq!((report.state.word(), report.panics), ("running", 1));
+    assert_eq!((report.quarantines, report.quarantine_seconds), (0, None));
 }
 
 #[test]

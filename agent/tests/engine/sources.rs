@@ -173,6 +173,51 @@ fn a_scheduled_one_takes_what_its_source_published_last() {
     assert_eq!(samples(&bench.scrape().0), ["b_sum_one 2", "first_one 1"]);
 }
 
+#[test]
+fn a_pipeline_that_panics_fails_and_nobody_else_does() {
+    struct Odd(Sum);
+    impl Pipeline for Odd {
+        fn key(&self) -> &str {
+            self.0.key()
+        }
+        fn schedule(&self) -> Option<Schedule> {
+            None
+        }
+        fn deadline(&self) -> Duration {
+            self.0.deadline()
+        }
+        fn collect(&mut self, _cx: &CollectContext, _source: Option<&Frame>) -> Outcome {
+            std::panic::resume_unwind(Box::new("told to"));
+        }
+        fn frame(&self) -> &Frame {
+            self.0.frame()
+        }
+        fn withdraw(&mut self) {
+            self.0.withdraw();
+        }
+        fn close(&mut self, _reason: &str) {}
+        fn state(&self) -> &State {
+            self.0.state()
+        }
+        fn debug_info(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+        fn losses(&self) -> Losses {
+            Losses::default()
+        }
+        fn update_from(&mut self, _old: &mut dyn Pipeline) {}
+        fn input(&mut self) -> Option<&mut dyn Input> {
+            None
+        }
+    }
+    let bench = Bench::new(vec![fine(&FIRST), Box::new(Odd(sum("b", "first"))), fine(&ODD)]);
+    for panics in 1..4 {
+        assert_eq!(present(&bench.scrape().0), ["first", "odd"]);
+        let report = bench.report("b");
+        assert_eq!((report.panics, report.state.to_string().as_str()), (panics, "failed (panicked)"));
+    }
+}
+
 /// Keeps what it is offered.
 #[derive(Default)]
 struct Kept(Mutex<Vec<(String, SystemTime, usize)>>);
