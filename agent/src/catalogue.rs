@@ -4,11 +4,9 @@
 //! lines, configuration keys and their validation, the generated documents, `pitot inputs` and the worst-case
 //! number of series.
 
-use std::{
-    fmt,
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+mod derived;
+
+use std::{fmt, ops::Range};
 
 use pitot_common::histogram::Scale;
 
@@ -246,36 +244,6 @@ impl Metric {
         Self::new(name, help, Kind::Histogram(buckets), labels)
     }
 
-    /// A definition that is made at run time. It stays for good, and equal ones are one: their number is that of
-    /// the definitions that configurations ever asked for.
-    pub fn interned(name: &str, help: &str, kind: Kind, unit: Unit, labels: &[Label]) -> &'static Self {
-        static ALL: Mutex<Vec<&'static Metric>> = Mutex::new(Vec::new());
-        // Nothing is left half done inside.
-        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |one: &&&'static Self| {
-            one.name == name
-                && one.help == help
-                && one.kind == kind
-                && one.unit == unit
-                && one.labels == labels
-        };
-        if let Some(one) = all.iter().find(same) {
-            return one;
-        }
-        let since = if matches!(kind, Kind::Gauge | Kind::Info) { Since::Now } else { Since::Start };
-        let made = Self {
-            name: name.to_owned().leak(),
-            help: help.to_owned().leak(),
-            kind,
-            unit,
-            labels: labels.to_vec().leak(),
-            since,
-        };
-        let made: &'static Self = Box::leak(Box::new(made));
-        all.push(made);
-        made
-    }
-
     /// With a unit.
     pub const fn unit(self, unit: Unit) -> Self {
         Self { unit, ..self }
@@ -384,7 +352,7 @@ impl Since {
 }
 
 /// A label and how many values it may take.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
     /// Name.
     pub name: &'static str,
@@ -393,7 +361,7 @@ pub struct Label {
 }
 
 /// The values of a label.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
     /// A closed list.
     Fixed(&'static [&'static str]),

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ pub(super) fn next_epoch() -> u64 {
 }
 
 /// A published series: all of it that does not change.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Series {
     pub(super) metric: &'static Metric,
     /// Index of its family.
@@ -74,7 +74,7 @@ impl Cell {
 }
 
 /// All series of one exported name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Family {
     /// Definition.
     pub metric: &'static Metric,
@@ -99,8 +99,8 @@ pub struct Beginnings {
     pub start: Option<SystemTime>,
 }
 
-/// What a collection left: families, their series and the values of the published cycle.
-#[derive(Debug, Default)]
+/// What a collection left: families, their series and the values of the published cycle. A copy stays what it was.
+#[derive(Clone, Debug, Default)]
 pub struct Frame {
     pub(super) families: Vec<Family>,
     pub(super) series: Vec<Series>,
@@ -110,6 +110,8 @@ pub struct Frame {
     lines: Vec<u8>,
     ends: Vec<usize>,
     pub(super) published: u32,
+    /// When what is published was collected.
+    pub(super) collected: Option<Instant>,
     pub(super) epoch: u64,
     pub(super) beginnings: Beginnings,
 }
@@ -124,6 +126,17 @@ impl Frame {
     /// for 0: that of every frame without series.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The number of the published cycle; 0 when nothing is published. Together with [`Self::epoch`] it tells
+    /// whether something was published anew.
+    pub fn published(&self) -> u64 {
+        self.published.into()
+    }
+
+    /// When what was published last was collected.
+    pub fn collected(&self) -> Option<Instant> {
+        self.collected
     }
 
     /// A series of a family.

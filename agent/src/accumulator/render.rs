@@ -7,7 +7,7 @@ use super::Labels;
 use crate::catalogue::{Buckets, Kind};
 
 /// Everything of a series' exposition that does not change.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rendered {
     /// Lines of a histogram.
     histogram: Option<Box<HistogramLines>>,
@@ -16,7 +16,7 @@ pub(crate) struct Rendered {
 }
 
 /// What stands before the values of a histogram's lines.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HistogramLines {
     /// The `_bucket` lines, `+Inf` last.
     pub(crate) buckets: Vec<Bytes>,

@@ -108,9 +108,9 @@ pub struct SeriesStore {
     legacy: Option<Box<Legacy>>,
     populations: Vec<Population>,
     hasher: FixedState,
-    /// Where times are measured from.
+    /// Where times are measured from, the beginning of this cycle, and the nanoseconds between the two.
     origin: Option<Instant>,
-    /// Nanoseconds from there to the beginning of this cycle.
+    begun: Option<Instant>,
     now: u64,
     cycle: u32,
     last: u32,
@@ -144,6 +144,7 @@ impl SeriesStore {
             populations: Vec::new(),
             hasher: FixedState::default(),
             origin: None,
+            begun: None,
             now: 0,
             cycle: 0,
             last: NONE,
@@ -165,6 +166,7 @@ impl SeriesStore {
     /// Starts a cycle, at the time that its samples stand for. What the last one published stays until
     /// [`Self::publish`].
     pub fn begin(&mut self, now: Instant) {
+        self.begun = Some(now);
         let origin = *self.origin.get_or_insert(now);
         self.now = u64::try_from(now.saturating_duration_since(origin).as_nanos()).unwrap_or(u64::MAX - 1);
         self.cycle += 1;
@@ -176,7 +178,7 @@ impl SeriesStore {
         self.work();
         self.derive();
         self.folds.settle(self.cycle, &mut self.frame);
-        self.frame.published = self.cycle;
+        (self.frame.published, self.frame.collected) = (self.cycle, self.begun);
         if u64::from(self.cycle).is_multiple_of(self.limits.keep_cycles) {
             self.sweep();
         }
