@@ -31,8 +31,8 @@ use crate::catalogue::Metric;
 /// Bounds of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Series that one metric may have. Later ones fold into `other`: up to ten times as many are known by
-    /// their raw identity, and what comes after those is counted and left out.
+    /// Series that one metric may have by themselves. Later ones fold into others, at most as many again: up to
+    /// ten times as many are known by their raw identity, and what comes after those is counted and left out.
     pub series_per_metric: u32,
     /// Cycles after which a series that was not seen is forgotten.
     pub keep_cycles: u64,
@@ -90,6 +90,8 @@ struct Population {
     known: u32,
     /// Those that are shown by themselves.
     shown: u32,
+    /// Folds of others.
+    folds: u32,
     /// Histograms that are folded.
     histograms: u32,
 }
@@ -264,7 +266,7 @@ impl Accumulator for SeriesStore {
 /// The population of a metric. An input has a few dozen metrics at most.
 fn population<'a>(all: &'a mut Vec<Population>, of: &'static Metric) -> &'a mut Population {
     let at = all.iter().position(|one| std::ptr::eq(one.metric, of)).unwrap_or_else(|| {
-        all.push(Population { metric: of, known: 0, shown: 0, histograms: 0 });
+        all.push(Population { metric: of, known: 0, shown: 0, folds: 0, histograms: 0 });
         all.len() - 1
     });
     &mut all[at]
