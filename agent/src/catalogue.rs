@@ -352,7 +352,7 @@ impl Since {
 }
 
 /// A label and how many values it may take.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
     /// Name.
     pub name: &'static str,
@@ -361,7 +361,7 @@ pub struct Label {
 }
 
 /// The values of a label.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
     /// A closed list.
     Fixed(&'static [&'static str]),

@@ -76,7 +76,7 @@ fn cycle(store: &mut SeriesStore, now: Instant, turn: usize, waits: &Histogram, 
             acc.put(&SENT, &labels, count);
         }
     }
-    if turn % 13 == 0 {
+    if turn.is_multiple_of(13) {
         store.withdraw();
     } else {
         store.publish();

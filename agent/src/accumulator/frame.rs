@@ -130,11 +130,11 @@ impl Frame {
 
     /// The number of the published cycle; 0 when nothing is published. Together with [`Self::epoch`] it tells
     /// whether something was published anew.
-    pub fn published(&self) -> u32 {
-        self.published
+    pub fn published(&self) -> u64 {
+        self.published.into()
     }
 
-    /// When what is published was collected.
+    /// When what was published last was collected.
     pub fn collected(&self) -> Option<Instant> {
         self.collected
     }

@@ -33,12 +33,11 @@ impl Rendered {
             push_label(&mut text, label, value);
             push_pair(&mut proto, label, value);
         }
-        let histogram = match kind {
-            Kind::Histogram(buckets) => Some(Box::new(histogram_lines(name, &text, buckets))),
-            _ => {
-                lines.extend_from_slice(&line(name, "", &text));
-                None
-            }
+        let histogram = if let Kind::Histogram(buckets) = kind {
+            Some(Box::new(histogram_lines(name, &text, buckets)))
+        } else {
+            lines.extend_from_slice(&line(name, "", &text));
+            None
         };
         Self { histogram, proto_labels: proto.into() }
     }

@@ -32,10 +32,10 @@ impl Metric {
         intern(name, help, (kind, unit, since), &labels)
     }
 
-    /// The same, with the labels of another definition.
-    pub fn interned_like(name: &str, help: &str, kind: Kind, unit: Unit, labels: &[Label]) -> &'static Self {
+    /// The gauge with these contents, with the labels of another definition and their bounds.
+    pub fn derived(name: &str, help: &str, unit: Unit, labels: &[Label]) -> &'static Self {
         let labels: Vec<_> = labels.iter().map(|label| (label.name, label.values)).collect();
-        intern(name, help, (kind, unit, since(kind)), &labels)
+        intern(name, help, (Kind::Gauge, unit, Since::Now), &labels)
     }
 }
 

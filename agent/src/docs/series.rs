@@ -20,8 +20,11 @@ pub fn worst_case_of(def: &'static InputDef, metric: &Metric, cpus: u64) -> u64 
     let most = u64::from(PipelineConfig::new(def).transform.max_series);
     let all = children(metric, cpus, u64::from);
     let bounded = metric.labels.iter().any(|label| matches!(label.values, Values::Bounded(_)));
-    let folds =
-        if all > most && bounded && metric.kind != Kind::Info { children(metric, cpus, |_| 1) } else { 0 };
+    let folds = if all > most && bounded && metric.kind != Kind::Info {
+        children(metric, cpus, |_| 1).min(most)
+    } else {
+        0
+    };
     all.min(most).saturating_add(folds).saturating_mul(lines(metric.kind))
 }
 

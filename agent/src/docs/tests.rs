@@ -86,7 +86,7 @@ fn metrics_are_described() {
     has(
         &text,
         &[
-            "| [`sched`](#sched) | Scheduler. | 2 | 2049 / 8193 / 10001 |",
+            "| [`sched`](#sched) | Scheduler. | 2 | 2049 / 8193 / 20001 |",
             "* Source: kernel program [`sched`](kernels.md#sched)",
             "| `pitot_sched_<name>_total` | counter |  | `cpu`: one per CPU<br>`reason`: `lock`, `io`<br>`device`: \
          at most 2 | attach | Waits \\| by reason. |",

@@ -134,6 +134,12 @@ impl Add for Losses {
     type Output = Self;
 
     fn add(self, more: Self) -> Self {
-        Self { over_limit: self.over_limit + more.over_limit, duplicates: self.duplicates + more.duplicates }
+        Self {
+            over_limit: self.over_limit + more.over_limit,
+            duplicates: self.duplicates + more.duplicates,
+            conflicts: self.conflicts + more.conflicts,
+            resets: self.resets + more.resets,
+            folded: self.folded + more.folded,
+        }
     }
 }

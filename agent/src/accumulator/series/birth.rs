@@ -168,6 +168,11 @@ impl SeriesStore {
         if let Some(fold) = self.folds.find(&id) {
             return Place::Folded { cell: fold.cell, rises: fold.rises };
         }
+        let population = population(&mut self.populations, sample.metric);
+        if population.folds >= self.limits.series_per_metric {
+            return Place::OverLimit;
+        }
+        population.folds += 1;
         let Some(labels) = self.naming.labels(own) else { return Place::Conflict };
         let rises = matches!(metric.kind, Kind::Counter | Kind::Histogram(_));
         let cell = if let Some(cell) = self.frame.find(name, &labels) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{NONE, Population, SeriesStore, fold::own_labels, population, work::Sink};
 use crate::{
     accumulator::{DEPTH, Formula, Formulas, Frame, Sample, Value, evaluate},
-    catalogue::{Kind, Label, Metric, Unit},
+    catalogue::{Label, Metric, Unit},
 };
 
 /// All sets of labels that formulas are computed for.
@@ -219,7 +219,7 @@ impl SeriesStore {
     fn place_result(&mut self, formula: &Formula, labels: &'static [Label], values: &[Box<[u8]>]) -> Sink {
         let help = format!("Computed: {}.", formula.text);
         let unit = Unit::of_name(&formula.name);
-        let metric = Metric::interned_like(&formula.name, &help, Kind::Gauge, unit, labels);
+        let metric = Metric::derived(&formula.name, &help, unit, labels);
         let most = self.limits.known_per_metric();
         let population = population(&mut self.populations, metric);
         if population.known >= most {

@@ -31,8 +31,8 @@ use crate::catalogue::Metric;
 /// Bounds of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Series that one metric may have. Later ones fold into `other`: up to ten times as many are known by
-    /// their raw identity, and what comes after those is counted and left out.
+    /// Series that one metric may have by themselves. Later ones fold into others, at most as many again: up to
+    /// ten times as many are known by their raw identity, and what comes after those is counted and left out.
     pub series_per_metric: u32,
     /// Cycles after which a series that was not seen is forgotten.
     pub keep_cycles: u64,
@@ -90,6 +90,8 @@ struct Population {
     known: u32,
     /// Those that are shown by themselves.
     shown: u32,
+    /// Folds of others.
+    folds: u32,
     /// Histograms that are folded.
     histograms: u32,
 }
@@ -108,10 +110,9 @@ pub struct SeriesStore {
     legacy: Option<Box<Legacy>>,
     populations: Vec<Population>,
     hasher: FixedState,
-    /// Where times are measured from.
+    /// Where times are measured from, the beginning of this cycle, and the nanoseconds between the two.
     origin: Option<Instant>,
-    /// When this cycle began, and the nanoseconds from there.
-    began: Option<Instant>,
+    begun: Option<Instant>,
     now: u64,
     cycle: u32,
     last: u32,
@@ -145,7 +146,7 @@ impl SeriesStore {
             populations: Vec::new(),
             hasher: FixedState::default(),
             origin: None,
-            began: None,
+            begun: None,
             now: 0,
             cycle: 0,
             last: NONE,
@@ -167,9 +168,9 @@ impl SeriesStore {
     /// Starts a cycle, at the time that its samples stand for. What the last one published stays until
     /// [`Self::publish`].
     pub fn begin(&mut self, now: Instant) {
+        self.begun = Some(now);
         let origin = *self.origin.get_or_insert(now);
         self.now = u64::try_from(now.saturating_duration_since(origin).as_nanos()).unwrap_or(u64::MAX - 1);
-        self.began = Some(now);
         self.cycle += 1;
         self.last = NONE;
     }
@@ -179,8 +180,7 @@ impl SeriesStore {
         self.work();
         self.derive();
         self.folds.settle(self.cycle, &mut self.frame);
-        self.frame.published = self.cycle;
-        self.frame.collected = self.began;
+        (self.frame.published, self.frame.collected) = (self.cycle, self.begun);
         if u64::from(self.cycle).is_multiple_of(self.limits.keep_cycles) {
             self.sweep();
         }
@@ -266,7 +266,7 @@ impl Accumulator for SeriesStore {
 /// The population of a metric. An input has a few dozen metrics at most.
 fn population<'a>(all: &'a mut Vec<Population>, of: &'static Metric) -> &'a mut Population {
     let at = all.iter().position(|one| std::ptr::eq(one.metric, of)).unwrap_or_else(|| {
-        all.push(Population { metric: of, known: 0, shown: 0, histograms: 0 });
+        all.push(Population { metric: of, known: 0, shown: 0, folds: 0, histograms: 0 });
         all.len() - 1
     });
     &mut all[at]

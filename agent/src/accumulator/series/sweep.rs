@@ -140,6 +140,9 @@ impl SeriesStore {
             };
             self.table.insert_unique(hash(raw), index, |&index| hash(&raws[index as usize]));
         }
+        for fold in &self.folds.all {
+            population(&mut self.populations, fold.raw.0).folds += 1;
+        }
         self.sets.count(&mut self.populations, &self.frame);
     }
 }

@@ -28,7 +28,7 @@ pub struct QueryPipeline {
     replay: Replay,
     store: SeriesStore,
     /// Epoch and number of what was taken last.
-    taken: (u64, u32),
+    taken: (u64, u64),
     /// The query has windows, which end even when nothing new comes.
     windows: bool,
     state: State,

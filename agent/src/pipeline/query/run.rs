@@ -91,13 +91,13 @@ impl QueryLosses {
 
     /// These and those of the store that took the results.
     pub(crate) fn and(&self, store: &SeriesStore) -> Losses {
-        let results = Losses::of(store);
-        Losses {
-            over_limit: self.over_limit + results.over_limit,
-            duplicates: self.duplicates + results.duplicates,
-            folded: self.folded + results.folded,
-            ..results
-        }
+        let own = Losses {
+            over_limit: self.over_limit,
+            duplicates: self.duplicates,
+            folded: self.folded,
+            ..Losses::default()
+        };
+        own + Losses::of(store)
     }
 }
 

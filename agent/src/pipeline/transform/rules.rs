@@ -163,5 +163,5 @@ fn changed_metric(metric: &'static Metric, change: Change) -> &'static Metric {
         Change::Rate { .. } => ("Per second", Unit::None),
     };
     let help = format!("{what}: {}", metric.help);
-    Metric::interned_like(&changed_name(metric.name, change), &help, Kind::Gauge, unit, metric.labels)
+    Metric::derived(&changed_name(metric.name, change), &help, unit, metric.labels)
 }

@@ -108,6 +108,6 @@ fn what_comes_out_is_a_gauge_of_the_right_unit() {
     let metric = store.frame().series(index).metric();
     assert_eq!((metric.kind, metric.unit, metric.name), (Kind::Gauge, Unit::None, "sent_bytes_per_second"));
     // One definition, however often it is asked for.
-    let again = Metric::interned_like(metric.name, metric.help, metric.kind, metric.unit, metric.labels);
+    let again = Metric::derived(metric.name, metric.help, metric.unit, metric.labels);
     assert!(std::ptr::eq(metric, again));
 }

@@ -197,7 +197,13 @@ fn steps(resets: bool) -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Runs counters, and says after every cycle what was delivered and what is published.
-fn follow(most: u32, steps: &[Step], resets: bool, mut check: impl FnMut(f64, &[(String, f64)])) {
+fn follow(
+    metric: &'static Metric,
+    most: u32,
+    steps: &[Step],
+    resets: bool,
+    mut check: impl FnMut(f64, &[(String, f64)]),
+) {
     let mut store = folding(most);
     let mut totals = [0.0; 12];
     for step in steps {
@@ -214,7 +220,7 @@ fn follow(most: u32, steps: &[Step], resets: bool, mut check: impl FnMut(f64, &[
             delivered += totals[series];
             let device = format!("d{}", series / 2);
             let side: &[u8] = if series % 2 == 0 { b"in" } else { b"out" };
-            (&mut store as &mut dyn Accumulator).put(&COUNT, &[device.as_bytes(), side], totals[series]);
+            (&mut store as &mut dyn Accumulator).put(metric, &[device.as_bytes(), side], totals[series]);
         }
         if step.fails {
             store.withdraw();
@@ -229,7 +235,7 @@ proptest! {
     #[test]
     fn the_sum_of_what_is_published_is_that_of_what_is_delivered(most in 2u32..14, steps in steps(false)) {
         let mut all = Vec::new();
-        follow(most, &steps, false, |delivered, values| {
+        follow(&COUNT, most, &steps, false, |delivered, values| {
             all.push((delivered, values.iter().map(|(_, value)| value).sum::<f64>()));
         });
         for (delivered, published) in all {
@@ -238,10 +244,22 @@ proptest! {
     }
 
     #[test]
+    fn gauges_add_up_to_what_is_there(most in 2u32..14, steps in steps(true)) {
+        let mut all = Vec::new();
+        follow(&LEVEL, most, &steps, true, |delivered, values| {
+            all.push((delivered, values.iter().map(|(_, value)| value).sum::<f64>()));
+        });
+        for (delivered, published) in all {
+            // No series at all adds up to -0.
+            prop_assert!((delivered + 0.0).total_cmp(&(published + 0.0)).is_eq(), "{delivered} {published}");
+        }
+    }
+
+    #[test]
     fn a_folded_counter_never_falls(most in 2u32..14, steps in steps(true)) {
         let mut last = std::collections::HashMap::new();
         let mut fell = Vec::new();
-        follow(most, &steps, true, |_, values| {
+        follow(&COUNT, most, &steps, true, |_, values| {
             for (line, value) in values.iter().filter(|(line, _)| line.contains("other")) {
                 if last.insert(line.clone(), *value).is_some_and(|before| before > *value) {
                     fell.push(line.clone());

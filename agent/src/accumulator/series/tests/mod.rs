@@ -92,6 +92,20 @@ fn what_a_cycle_did_not_bring_is_not_shown() {
 }
 
 #[test]
+fn labels_that_contradict_tags_are_counted_where_that_is_refused() {
+    use crate::pipeline::{Rules, TagPolicy, TransformConfig};
+    let config = TransformConfig {
+        tags: vec![("device".into(), "x".into())],
+        tag_policy: TagPolicy::Refuse,
+        ..TransformConfig::default()
+    };
+    let mut store = SeriesStore::new(Box::new(Rules::of(&config, "")), Limits::default());
+    cycle(&mut store, &["a", "b"]);
+    cycle(&mut store, &["a", "b"]);
+    assert_eq!((values(&store).len(), store.conflicts), (0, 4));
+}
+
+#[test]
 fn the_first_of_two_equal_samples_wins_and_the_other_is_counted() {
     let mut store = store(Limits::default());
     cycle(&mut store, &["a", "a"]);
