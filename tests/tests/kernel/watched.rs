@@ -164,7 +164,11 @@ pub(crate) struct Distribution {
 
 impl Distribution {
     fn of(histogram: &Histogram) -> Self {
-        Self { count: histogram.count(), sum: histogram.sum, slots: histogram.counts.clone() }
+        Self {
+            count: histogram.count(),
+            sum: histogram.sum.try_into().unwrap(),
+            slots: histogram.counts.clone(),
+        }
     }
 
     /// Observations in the bucket of one slot.

@@ -57,6 +57,8 @@ pub struct Query {
     /// When series that are gone are looked for.
     sweep: Option<Instant>,
     losses: QueryLosses,
+    /// Epoch and number of the frame that was taken last, if it takes frames.
+    taken: (u64, u64),
 }
 
 /// What a query left out or folded so far.
@@ -110,6 +112,7 @@ impl Query {
             moment: Moment::default(),
             sweep: None,
             losses: QueryLosses::default(),
+            taken: (0, 0),
             config: Arc::new(config.clone()),
         })
     }
@@ -134,9 +137,14 @@ impl Query {
         (self.table.all.len(), self.groups.all.len())
     }
 
-    /// Counts one more series that could not be taken at all.
+    /// Counts samples that could not be taken at all.
     pub(super) fn lose(&mut self, samples: u64) {
         self.losses.over_limit += samples;
+    }
+
+    /// Notes that a frame is taken, by its epoch and number; false when it has been taken before.
+    pub(super) fn takes(&mut self, frame: (u64, u64)) -> bool {
+        std::mem::replace(&mut self.taken, frame) != frame
     }
 
     /// Whatever helps to understand it.
@@ -335,6 +343,7 @@ impl Query {
         if self.config.from != old.config.from {
             return;
         }
+        self.taken = old.taken;
         let only_window = QueryConfig { window: self.config.window, ..(*old.config).clone() };
         if only_window == *self.config && self.limit == old.limit {
             let same = old.config.window == self.config.window;
