@@ -166,7 +166,7 @@ impl Distribution {
     fn of(histogram: &Histogram) -> Self {
         Self {
             count: histogram.count(),
-            sum: histogram.sum.try_into().unwrap(),
+            sum: histogram.sum.try_into().unwrap_or(u64::MAX),
             slots: histogram.counts.clone(),
         }
     }
