@@ -61,6 +61,7 @@ mod display;
 mod fold;
 mod groups;
 mod key;
+mod losses;
 mod quantile;
 mod replay;
 mod rolling;
@@ -76,7 +77,8 @@ pub use self::{
     check::{Complaint, Part},
     condition::{Comparison, Condition, LabelList, LabelTest, ValueTest},
     config::{Aggregate, Of, QueryConfig, Select},
+    losses::QueryLosses,
     replay::QueryPipeline,
-    run::{Query, QueryLosses},
+    run::Query,
     sql::SqlError,
 };

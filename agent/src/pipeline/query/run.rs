@@ -1,5 +1,7 @@
 //! A query at work.
 
+mod carry;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -12,15 +14,15 @@ use super::{
     fold::{Cell, Moment},
     groups::{Groups, Made},
     key,
+    losses::QueryLosses,
     series::{Known, NONE, Table},
     shape::Shape,
     windows::{Turn, Windows},
 };
 use crate::{
-    accumulator::{Accumulator, Sample, SeriesStore, Value},
+    accumulator::{Accumulator, Sample, Value},
     catalogue::Metric,
     input::{CollectContext, InputDef},
-    pipeline::Losses,
 };
 
 /// A series that was not seen for this long is forgotten, unless the query looks further back.
@@ -59,33 +61,6 @@ pub struct Query {
     losses: QueryLosses,
     /// Epoch and number of the frame that was taken last, if it takes frames.
     taken: (u64, u64),
-}
-
-/// What a query left out or folded so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct QueryLosses {
-    /// Samples of series past the limit of those that are remembered.
-    pub over_limit: u64,
-    /// Series that were put into the group `other`, because there were too many groups.
-    pub folded: u64,
-    /// Samples whose series had been delivered in the same collection.
-    pub duplicates: u64,
-    /// Values that are not finite.
-    pub not_finite: u64,
-    /// Values below zero that a histogram cannot take.
-    pub below_zero: u64,
-    /// Series that a column wanted by name but cannot take: a histogram, or a rate of what is no counter.
-    pub unfit: u64,
-}
-
-impl QueryLosses {
-    /// These and those of the store that took the results.
-    pub(crate) fn and(&self, store: &SeriesStore) -> Losses {
-        Losses {
-            over_limit: self.over_limit + self.folded + store.over_limit,
-            duplicates: self.duplicates + store.duplicates,
-        }
-    }
 }
 
 impl Query {
@@ -331,52 +306,6 @@ impl Query {
         self.decide(&mut known);
         self.table.insert(known);
         u32::try_from(self.table.all.len() - 1).ok()
-    }
-
-    /// Takes over what an earlier query of the same pipeline knew:
-    ///
-    /// * unchanged: all of it;
-    /// * only another window: series, totals, histograms and rolling extremes; the window begins anew;
-    /// * anything else changed: what the series were at, so that rates and changes go on without a gap. Totals
-    ///   go on from what their series had counted; histograms begin anew, for they would count something else.
-    pub fn take_over(&mut self, old: &mut Self) {
-        if self.config.from != old.config.from {
-            return;
-        }
-        self.taken = old.taken;
-        let only_window = QueryConfig { window: self.config.window, ..(*old.config).clone() };
-        if only_window == *self.config && self.limit == old.limit {
-            let same = old.config.window == self.config.window;
-            (self.made, self.lists) = (std::mem::take(&mut old.made), std::mem::take(&mut old.lists));
-            self.table = std::mem::replace(&mut old.table, Table::new());
-            self.groups = std::mem::take(&mut old.groups);
-            (self.origin, self.before, self.sweep) = (old.origin, old.before, old.sweep);
-            (self.moment, self.losses) = (old.moment, old.losses);
-            if same {
-                self.windows = old.windows;
-            } else {
-                self.groups.hold(None);
-                // What the old window held is not of the new one.
-                self.moment.window += 1;
-            }
-            return;
-        }
-        (self.before, self.losses) = (old.before, old.losses);
-        for known in std::mem::take(&mut old.table.all) {
-            let mut adopted = Known::new(known.metric, known.key, known.seen);
-            (adopted.value, adopted.at) = (known.value, known.at);
-            self.decide(&mut adopted);
-            if !adopted.value.is_nan()
-                && let Some(group) = self.groups.all.get_mut(adopted.group as usize)
-            {
-                for &column in &*self.lists[adopted.list as usize] {
-                    if let Some(cell) = &mut group.cells[column] {
-                        cell.begin_at(adopted.value);
-                    }
-                }
-            }
-            self.table.insert(adopted);
-        }
     }
 }
 
