@@ -350,6 +350,27 @@ mod tests {
     }
 
     #[test]
+    fn with_a_query_only_its_results_are_published() {
+        let sql = "SELECT count(one) AS n, histogram(one) AS ones FROM flaky";
+        let query = Query::new(&crate::pipeline::QueryConfig::from_sql(sql).unwrap(), Some(&DEF)).unwrap();
+        let input = Box::new(Flaky(vec!["ok", "broken", "panic", "ok"]));
+        let mut pipeline = InputPipeline::new(&PipelineConfig::new(&DEF), input).with_query(query);
+        let mut at = |seconds| {
+            let mut cx = CollectContext::new(Duration::from_secs(1));
+            cx.started += Duration::from_secs(seconds);
+            pipeline.collect(&cx, None);
+            let frame = pipeline.frame();
+            let series = frame.families().iter().flat_map(crate::accumulator::Family::series);
+            let values = series.filter_map(|&index| match frame.value(index)? {
+                crate::accumulator::Value::Number(value) => Some(value),
+                crate::accumulator::Value::Histogram(value) => Some(value.count() as f64),
+            });
+            values.collect::<Vec<_>>()
+        };
+        assert_eq!([at(0), at(1), at(2), at(100)], [vec![1.0, 1.0], vec![], vec![], vec![1.0, 2.0]]);
+    }
+
+    #[test]
     fn after_a_panic_there_is_a_pause() {
         let (pipeline, outcomes) = run(&["panic", "ok"]);
         assert_eq!(outcomes, [(Outcome::Panicked, 0), (Outcome::Skipped, 0)]);

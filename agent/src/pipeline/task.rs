@@ -240,6 +240,26 @@ mod tests {
     }
 
     #[test]
+    fn a_query_is_checked_against_the_tasks_input() {
+        let query = |input: &str, rule: &str, sql: &str| {
+            let text = format!(
+                r#"{{"task":{{"key":"k","config":{{"input":"{input}","executeRule":{rule}}}}},"sql":{sql}}}"#
+            );
+            serde_json::from_str::<SubTask>(&text).unwrap().query().map(|query| query.map(|_| ()))
+        };
+        let sum = r#"{"from":"loadavg","select":[{"metric":"load1","as":"y","agg":"max"}],"window":"10s"}"#;
+        let fixed = r#"{"type":"fixedRate","fixedRate":1000}"#;
+        let said = |input, rule, sql: &str| query(input, rule, sql).unwrap_err().to_string();
+        assert_eq!(query("loadavg", fixed, sum), Ok(Some(())));
+        assert_eq!(query("loadavg", fixed, "null"), Ok(None));
+        assert!(
+            said("cpu", fixed, sum).ends_with("from: the task collects `cpu`, so it cannot be `loadavg`")
+        );
+        assert!(said("loadavg", r#"{"type":"onScrape"}"#, sum).contains("give the pipeline an `interval`"));
+        assert!(said("loadavg", fixed, &sum.replace("load1", "load2")).contains("did you mean `load1`?"));
+    }
+
+    #[test]
     fn what_is_not_acted_on_is_refused() {
         let said = |config: &str, rest: &str| sub_task(config, rest).unwrap_err().to_string();
         assert_eq!(said(r#"{"input":"cpuu"}"#, ""), "task k: there is no input `cpuu`");

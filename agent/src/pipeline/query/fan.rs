@@ -67,7 +67,7 @@ impl Queries {
 
     /// What they left out.
     pub(crate) fn losses(&self) -> QueryLosses {
-        self.all.iter().fold(QueryLosses::default(), |sum, query| sum.plus(query.losses()))
+        self.all.iter().fold(QueryLosses::default(), |sum, query| sum + query.losses())
     }
 
     /// Takes over what earlier queries knew: each of the one that makes the same results, or of the only one.

@@ -62,6 +62,7 @@ mod fan;
 mod fold;
 mod groups;
 mod key;
+mod losses;
 mod quantile;
 mod replay;
 mod rolling;
@@ -78,7 +79,8 @@ pub use self::{
     check::{Complaint, Part},
     condition::{Comparison, Condition, LabelList, LabelTest, ValueTest},
     config::{Aggregate, Of, QueryConfig, Select},
+    losses::QueryLosses,
     replay::QueryPipeline,
-    run::{Query, QueryLosses},
+    run::Query,
     sql::SqlError,
 };

@@ -27,8 +27,6 @@ pub struct QueryPipeline {
     query: Query,
     replay: Replay,
     store: SeriesStore,
-    /// Epoch and number of what was taken last.
-    taken: (u64, u64),
     /// The query has windows, which end even when nothing new comes.
     windows: bool,
     state: State,
@@ -55,7 +53,6 @@ impl QueryPipeline {
             query: query.with_groups(transform.max_series),
             replay: Replay::default(),
             store: SeriesStore::new(Box::new(Rules::of(transform, "")), limits).with(beginnings),
-            taken: (0, 0),
             state: State::default(),
         }
     }
@@ -66,16 +63,14 @@ impl QueryPipeline {
     }
 
     fn run(&mut self, cx: &CollectContext, source: &Frame) -> Outcome {
-        let at = (source.epoch(), source.published());
         if source.published() == 0 {
             self.store.withdraw();
             return Outcome::Skipped;
         }
-        let anew = at != self.taken;
+        let anew = self.query.takes((source.epoch(), source.published()));
         if !anew && !self.windows {
             return Outcome::Skipped;
         }
-        self.taken = at;
         let collected = source.collected().filter(|_| anew).unwrap_or(cx.started);
         self.query.begin_at(collected, cx.aligned_timestamp);
         if anew {

@@ -1,5 +1,7 @@
 //! A query at work.
 
+mod carry;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -12,15 +14,15 @@ use super::{
     fold::{Cell, Moment},
     groups::{Groups, Made},
     key,
+    losses::QueryLosses,
     series::{Known, NONE, Table},
     shape::Shape,
     windows::{Turn, Windows},
 };
 use crate::{
-    accumulator::{Accumulator, Sample, SeriesStore, Value},
+    accumulator::{Accumulator, Sample, Value},
     catalogue::Metric,
     input::{CollectContext, InputDef},
-    pipeline::Losses,
 };
 
 /// A series that was not seen for this long is forgotten, unless the query looks further back.
@@ -57,48 +59,8 @@ pub struct Query {
     /// When series that are gone are looked for.
     sweep: Option<Instant>,
     losses: QueryLosses,
-}
-
-/// What a query left out or folded so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct QueryLosses {
-    /// Samples of series past the limit of those that are remembered.
-    pub over_limit: u64,
-    /// Series that were put into the group `other`, because there were too many groups.
-    pub folded: u64,
-    /// Samples whose series had been delivered in the same collection.
-    pub duplicates: u64,
-    /// Values that are not finite.
-    pub not_finite: u64,
-    /// Values below zero that a histogram cannot take.
-    pub below_zero: u64,
-    /// Series that a column wanted by name but cannot take: a histogram, or a rate of what is no counter.
-    pub unfit: u64,
-}
-
-impl QueryLosses {
-    /// These and those of another query.
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self {
-            over_limit: self.over_limit + other.over_limit,
-            folded: self.folded + other.folded,
-            duplicates: self.duplicates + other.duplicates,
-            not_finite: self.not_finite + other.not_finite,
-            below_zero: self.below_zero + other.below_zero,
-            unfit: self.unfit + other.unfit,
-        }
-    }
-
-    /// These and those of the store that took the results.
-    pub(crate) fn and(&self, store: &SeriesStore) -> Losses {
-        let own = Losses {
-            over_limit: self.over_limit,
-            duplicates: self.duplicates,
-            folded: self.folded,
-            ..Losses::default()
-        };
-        own + Losses::of(store)
-    }
+    /// Epoch and number of the frame that was taken last, if it takes frames.
+    taken: (u64, u64),
 }
 
 impl Query {
@@ -125,6 +87,7 @@ impl Query {
             moment: Moment::default(),
             sweep: None,
             losses: QueryLosses::default(),
+            taken: (0, 0),
             config: Arc::new(config.clone()),
         })
     }
@@ -149,9 +112,14 @@ impl Query {
         (self.table.all.len(), self.groups.all.len())
     }
 
-    /// Counts one more series that could not be taken at all.
+    /// Counts samples that could not be taken at all.
     pub(super) fn lose(&mut self, samples: u64) {
         self.losses.over_limit += samples;
+    }
+
+    /// Notes that a frame is taken, by its epoch and number; false when it has been taken before.
+    pub(super) fn takes(&mut self, frame: (u64, u64)) -> bool {
+        std::mem::replace(&mut self.taken, frame) != frame
     }
 
     /// Whatever helps to understand it.
@@ -348,51 +316,6 @@ impl Query {
         self.decide(&mut known);
         self.table.insert(known);
         u32::try_from(self.table.all.len() - 1).ok()
-    }
-
-    /// Takes over what an earlier query of the same pipeline knew:
-    ///
-    /// * unchanged: all of it;
-    /// * only another window: series, totals, histograms and rolling extremes; the window begins anew;
-    /// * anything else changed: what the series were at, so that rates and changes go on without a gap. Totals
-    ///   go on from what their series had counted; histograms begin anew, for they would count something else.
-    pub fn take_over(&mut self, old: &mut Self) {
-        if self.config.from != old.config.from {
-            return;
-        }
-        let only_window = QueryConfig { window: self.config.window, ..(*old.config).clone() };
-        if only_window == *self.config && self.limit == old.limit {
-            let same = old.config.window == self.config.window;
-            (self.made, self.lists) = (std::mem::take(&mut old.made), std::mem::take(&mut old.lists));
-            self.table = std::mem::replace(&mut old.table, Table::new());
-            self.groups = std::mem::take(&mut old.groups);
-            (self.origin, self.before, self.sweep) = (old.origin, old.before, old.sweep);
-            (self.moment, self.losses) = (old.moment, old.losses);
-            if same {
-                self.windows = old.windows;
-            } else {
-                self.groups.hold(None);
-                // What the old window held is not of the new one.
-                self.moment.window += 1;
-            }
-            return;
-        }
-        (self.before, self.losses) = (old.before, old.losses);
-        for known in std::mem::take(&mut old.table.all) {
-            let mut adopted = Known::new(known.metric, known.key, known.seen);
-            (adopted.value, adopted.at) = (known.value, known.at);
-            self.decide(&mut adopted);
-            if !adopted.value.is_nan()
-                && let Some(group) = self.groups.all.get_mut(adopted.group as usize)
-            {
-                for &column in &*self.lists[adopted.list as usize] {
-                    if let Some(cell) = &mut group.cells[column] {
-                        cell.begin_at(adopted.value);
-                    }
-                }
-            }
-            self.table.insert(adopted);
-        }
     }
 }
 

@@ -246,7 +246,7 @@ fn moves() -> impl Strategy<Value = Vec<(u64, [Move; 6])>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn each_collection_by_itself(moves in moves(), above in prop::option::of(-5.0..15.0)) {

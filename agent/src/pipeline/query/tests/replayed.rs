@@ -71,6 +71,20 @@ fn what_is_not_new_is_not_counted_again() {
 }
 
 #[test]
+fn what_an_earlier_pipeline_has_taken_is_not_counted_again() {
+    let (mut store, start) = (source(), Instant::now());
+    let mut old = pipeline(Aggregate::Count, Of::Value, Some(10));
+    for second in [10, 15] {
+        publish(&mut store, start, &[("user", 1.0)]);
+        collect(&mut old, second, &store);
+    }
+    let mut new = pipeline(Aggregate::Count, Of::Value, Some(10));
+    new.update_from(&mut old);
+    collect(&mut new, 18, &store);
+    assert_eq!(collect(&mut new, 20, &store).1, ["7,user=1"]);
+}
+
+#[test]
 fn windows_end_even_when_nothing_new_comes() {
     let (mut store, start) = (source(), Instant::now());
     let mut pipeline = pipeline(Aggregate::Count, Of::Value, Some(10));
