@@ -19,12 +19,20 @@ static CGROUP: Array<[u64; record::WORDS]> = Array::with_max_entries(RECORDS, MM
 static CGROUP_HEADER: Array<[u64; header::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 
 setting! {
+    /// 1 for each hierarchy over which passes are made, known by a controller; the loader attaches by these.
+    UNIFIED: u32;
+    FIRST_MEMORY: u32;
+    FIRST_CPU: u32;
+    FIRST_PIDS: u32;
     /// `bpf_iter_meta.session_id`, `seq_num`
     META_SESSION: u32;
     META_NUMBER: u32;
     /// `cgroup.kn`, `kernfs_node.id`
     CG_KN: u32;
     KN_ID: u32;
+    /// `cgroup.root`, `cgroup_root.hierarchy_id`
+    CG_ROOT: u32;
+    ROOT_HIERARCHY: u32;
     /// `cgroup.bstat.cputime.utime`, `stime`, `sum_exec_runtime`
     CG_USER: u32;
     CG_SYSTEM: u32;
@@ -61,6 +69,8 @@ setting! {
     PIDS_LIMIT: u32;
 }
 
+/// The number of the unified hierarchy; the others, of version 1, have one controller or some.
+const UNIFIED_NUMBER: u32 = 0;
 /// `CSS_VISIBLE`: the controller is on, and not only there because another one needs it.
 const VISIBLE: u32 = 1 << 3;
 
@@ -114,15 +124,23 @@ fn note(record: &mut [u64; record::WORDS], cgroup: *const u8, pass: u64) {
     // SAFETY: a word of the record; volatile, so that it is 0 before anything else changes.
     unsafe { (&raw mut record[record::PASS]).write_volatile(0) };
     // SAFETY: the verifier knows the group.
-    unsafe {
-        let kn: *const u8 = field(cgroup, get!(CG_KN));
+    let is_unified = unsafe {
+        let (kn, root): (*const u8, *const u8) = (field(cgroup, get!(CG_KN)), field(cgroup, get!(CG_ROOT)));
         record[record::ID] = field(kn, get!(KN_ID));
-        record[record::USER] = field(cgroup, get!(CG_USER));
-        record[record::SYSTEM] = field(cgroup, get!(CG_SYSTEM));
-        record[record::RUNTIME] = field(cgroup, get!(CG_RUNTIME));
-    }
+        field::<u32>(root, get!(ROOT_HIERARCHY)) == UNIFIED_NUMBER
+    };
     let mut parts = 0;
-    if get!(PSI_ON) == 1 {
+    if is_unified {
+        parts |= has::UNIFIED;
+        // SAFETY: the verifier knows the group.
+        unsafe {
+            record[record::USER] = field(cgroup, get!(CG_USER));
+            record[record::SYSTEM] = field(cgroup, get!(CG_SYSTEM));
+            record[record::RUNTIME] = field(cgroup, get!(CG_RUNTIME));
+        }
+    }
+    // Nobody charges groups of version 1 for pressure.
+    if is_unified && get!(PSI_ON) == 1 {
         // SAFETY: the verifier knows the group.
         let psi: *const u8 = unsafe { field(cgroup, get!(CG_PSI)) };
         if !psi.is_null() {
