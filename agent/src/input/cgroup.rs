@@ -196,12 +196,19 @@ impl Followed {
                 by_id.sort_unstable();
             }
         }
-        cgroups.iter_mut().for_each(|known| known.record.clear());
+        for known in cgroups.iter_mut() {
+            known.record.clear();
+        }
         // The unified one comes first: where both versions know a figure, that of version 1 holds.
         for (hierarchy, by_id) in hierarchies.iter().zip(by_id) {
+            let mut next = 0;
             iterator.pass(hierarchy, |id, noted| {
-                if let Ok(at) = by_id.binary_search_by_key(&id, |(id, _)| *id) {
+                // Siblings come in the order in which they were made, and so were numbered.
+                let is_next = by_id.get(next).is_some_and(|(one, _)| *one == id);
+                let at = if is_next { Ok(next) } else { by_id.binary_search_by_key(&id, |(one, _)| *one) };
+                if let Ok(at) = at {
                     cgroups[by_id[at].1].record.take(noted);
+                    next = at + 1;
                 }
             })?;
         }

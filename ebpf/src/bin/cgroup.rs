@@ -74,13 +74,17 @@ const UNIFIED_NUMBER: u32 = 0;
 /// `CSS_VISIBLE`: the controller is on, and not only there because another one needs it.
 const VISIBLE: u32 = 1 << 3;
 
-/// What a controller keeps of a group: the struct around its `cgroup_subsys_state`.
+/// What a controller keeps of a group: the struct around its `cgroup_subsys_state`. In a hierarchy of version 1
+/// all controllers are on, and the flags, in a cache line of their own, are not read.
 #[inline(always)]
-fn state(cgroup: *const u8, controller: u32, within: u32) -> Option<*const u8> {
+fn state(cgroup: *const u8, is_unified: bool, controller: u32, within: u32) -> Option<*const u8> {
     // SAFETY: the verifier knows the group and its array of pointers.
     let css: *const u8 = unsafe { field(cgroup, get!(CG_SUBSYS) + controller * 8) };
+    if css.is_null() {
+        return None;
+    }
     // SAFETY: as above.
-    if css.is_null() || unsafe { field::<u32>(css, get!(CSS_FLAGS)) } & VISIBLE == 0 {
+    if is_unified && unsafe { field::<u32>(css, get!(CSS_FLAGS)) } & VISIBLE == 0 {
         return None;
     }
     // A number from here on: what is around the state has no type for the verifier.
@@ -150,7 +154,7 @@ fn note(record: &mut [u64; record::WORDS], cgroup: *const u8, pass: u64) {
         }
     }
     if get!(MEMORY_ON) == 1
-        && let Some(memory) = state(cgroup, get!(MEMORY_ID), get!(MEMORY_CSS))
+        && let Some(memory) = state(cgroup, is_unified, get!(MEMORY_ID), get!(MEMORY_CSS))
     {
         parts |= has::MEMORY;
         record[record::MEMORY] = peek(memory, get!(MEMORY_USAGE));
@@ -160,7 +164,7 @@ fn note(record: &mut [u64; record::WORDS], cgroup: *const u8, pass: u64) {
         record[record::MEMORY_EVENTS..record::MEMORY_EVENTS + record::EVENTS].copy_from_slice(&events);
     }
     if get!(CPU_ON) == 1
-        && let Some(cpu) = state(cgroup, get!(CPU_ID), get!(CPU_CSS))
+        && let Some(cpu) = state(cgroup, is_unified, get!(CPU_ID), get!(CPU_CSS))
     {
         parts |= has::CPU;
         record[record::PERIODS] = u64::from(peek::<u32>(cpu, get!(CFS_PERIODS)));
@@ -170,7 +174,7 @@ fn note(record: &mut [u64; record::WORDS], cgroup: *const u8, pass: u64) {
         record[record::PERIOD] = peek(cpu, get!(CFS_PERIOD));
     }
     if get!(PIDS_ON) == 1
-        && let Some(pids) = state(cgroup, get!(PIDS_ID), get!(PIDS_CSS))
+        && let Some(pids) = state(cgroup, is_unified, get!(PIDS_ID), get!(PIDS_CSS))
     {
         parts |= has::PIDS;
         record[record::PIDS] = peek(pids, get!(PIDS_COUNT));

@@ -123,6 +123,13 @@ impl Known {
         self.rules.covers(controller)
     }
 
+    /// Whether writes to files of a hierarchy say something: of a limit that is read from there, or of controllers.
+    pub(super) fn follows_writes(&self, hierarchy: usize) -> bool {
+        let controllers = &self.hierarchies[hierarchy].controllers;
+        let is_read = |of: &Controller| controllers.contains(of) && !self.covers(*of);
+        controllers.contains(&Controller::Unified) || LIMITS.iter().any(|limit| is_read(&limit.of))
+    }
+
     /// The directory of a control group in a hierarchy.
     pub(super) fn dir(&self, hierarchy: usize, path: &[u8]) -> PathBuf {
         dir(&self.hierarchies[hierarchy].dir, path)
