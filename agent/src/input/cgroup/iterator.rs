@@ -254,3 +254,54 @@ impl Iterator {
         self.page
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::testing::Tree;
+
+    /// The hooks at which passes are made, where these are mounted.
+    fn wanted(mounts: &[(&str, &[Controller])], settings: &Settings) -> Vec<&'static str> {
+        let tree = Tree::new(&[]);
+        let hierarchy = |(place, controllers): &(&str, &[Controller])| {
+            let dir = tree.roots().sysfs.join("fs/cgroup").join(place);
+            fs::create_dir_all(&dir).unwrap();
+            Hierarchy { dir, controllers: controllers.to_vec() }
+        };
+        let hierarchies: Vec<_> = mounts.iter().map(hierarchy).collect();
+        let over = OVER.iter().filter(|over| over.is_wanted(&hierarchies, &tree.roots(), settings));
+        over.map(|over| over.hook).collect()
+    }
+
+    fn all() -> Settings {
+        let mut settings = Settings::default();
+        BPF.fields.iter().for_each(|field| settings.set(field.setting, 1));
+        settings
+    }
+
+    use Controller::{Blkio, Cpu, Cpuacct, Memory, Pids, Unified};
+
+    #[test]
+    fn every_hierarchy_is_passed_over_once() {
+        let hybrid: &[(&str, &[Controller])] =
+            &[("unified", &[Unified]), ("memory", &[Memory]), ("cpu", &[Cpu, Cpuacct]), ("pids", &[Pids])];
+        assert_eq!(wanted(hybrid, &all()), ["cgroup", "cgroup:memory", "cgroup:cpu", "cgroup:pids"]);
+        assert_eq!(wanted(&[("", &[Unified])], &all()), ["cgroup"]);
+        assert_eq!(wanted(&[("memory", &[Pids, Memory, Cpu])], &all()), ["cgroup:memory"]);
+        assert_eq!(wanted(&[("blkio", &[Blkio]), ("cpuacct", &[Cpuacct])], &all()), [""; 0]);
+        assert_eq!(wanted(&[], &all()), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_pass_could_not_read_or_reach_is_left_to_files() {
+        let mut settings = Settings::default();
+        BPF.fields
+            .iter()
+            .filter(|field| field.setting != "PIDS_COUNT")
+            .for_each(|f| settings.set(f.setting, 1));
+        let first: &[(&str, &[Controller])] = &[("memory", &[Memory]), ("pids", &[Pids])];
+        assert_eq!(wanted(first, &settings), ["cgroup:memory"]);
+        // Mounted elsewhere, where programs are not attached.
+        assert_eq!(wanted(&[("there", &[Memory])], &all()), [""; 0]);
+    }
+}
