@@ -49,8 +49,8 @@ pub static DEF: InputDef = InputDef {
     source: Source::Bpf(&BPF),
     cost: "one pass of an iterator over all control groups, a file of up to 128 groups right below the root, one or two \
            of up to 128 for disks, and 1 MiB of kernel memory; a system call to ask for births and deaths; with version 1 \
-           a pass for each hierarchy and one file per group, and before Linux 6.2 (version 2: 6.1) \
-           four or five files per group, whose descriptors, at most 5120, take 5 KiB of kernel memory each",
+           a pass for each hierarchy and one file per group, and before Linux 6.1 four or five \
+           files per group, whose descriptors, at most 5120, take 5 KiB of kernel memory each",
     metrics: &[
         &MEMORY_USAGE,
         &MEMORY_LIMIT,
