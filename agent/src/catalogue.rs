@@ -68,12 +68,24 @@ pub struct BpfDef {
 /// A place in the kernel, and the programs that may serve it, best first.
 #[derive(Debug)]
 pub struct Hook {
-    /// The kernel's name for it.
+    /// The kernel's name for it; where there are several of that name, `:` and which one is meant.
     pub name: &'static str,
     /// The programs, in the order of preference.
     pub variants: &'static [Variant],
     /// The setting of the object that must be on for this hook to be attached; empty for always.
     pub when: &'static str,
+}
+
+impl Hook {
+    /// The kernel's name for it.
+    pub fn place(&self) -> &'static str {
+        self.name.split_once(':').map_or(self.name, |(place, _)| place)
+    }
+
+    /// Which one of that name is meant, if that has to be said.
+    pub fn which(&self) -> Option<&'static str> {
+        self.name.split_once(':').map(|(_, which)| which)
+    }
 }
 
 /// One way to attach a program, or to do without.

@@ -12,7 +12,7 @@ pub const RECORDS: u32 = 4096;
 pub mod record {
     /// The pass that wrote the record; 0 while it is written.
     pub const PASS: usize = 0;
-    /// The kernel's number of the group, which is the inode of its directory.
+    /// The kernel's number of the group in its hierarchy, which is the inode of its directory.
     pub const ID: usize = 1;
     /// Which of the following are there, by the bits of [`super::has`].
     pub const HAS: usize = 2;
@@ -64,6 +64,8 @@ pub mod has {
     pub const CPU: u64 = 1 << 2;
     /// Tasks.
     pub const PIDS: u64 = 1 << 3;
+    /// Time on CPUs: the group is one of the unified hierarchy. Elsewhere its number is that of other groups too.
+    pub const UNIFIED: u64 = 1 << 4;
 }
 
 /// Words of the header, which the end of a pass writes.

@@ -107,7 +107,7 @@ fn every_variant_is_a_program_for_its_hook_and_no_program_is_left_over() {
             .flat_map(|hook| hook.variants.iter().map(move |variant| (hook, variant)))
             .filter(|(_, variant)| variant.kind != ProgramKind::Nothing)
             .map(|(hook, variant)| {
-                (variant.program.to_owned(), format!("{}/{}", variant.kind.name(), hook.name))
+                (variant.program.to_owned(), format!("{}/{}", variant.kind.name(), hook.place()))
             })
             .collect();
         let found: BTreeSet<(String, String)> =

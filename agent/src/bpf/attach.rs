@@ -124,7 +124,7 @@ impl Context<'_> {
             if let Ok(fd) = info.fd() {
                 let fd = fd.as_fd().try_clone_to_owned()?;
                 let (name, object) = (variant.program, self.def.object);
-                running.programs.push(Program { name, object, is_map: false, fd });
+                running.run(Program { name, object, is_map: false, fd });
             }
             if variant.kind == ProgramKind::Iter {
                 running.iterators.push((hook.name, iter::hold(&link)?));
@@ -216,7 +216,7 @@ impl Context<'_> {
                             _ => link,
                         };
                         running.links.push(link);
-                        running.programs.push(program);
+                        running.run(program);
                         running.serve(hook, variant, &refused.join("; "));
                         served = true;
                         break;
@@ -274,7 +274,7 @@ impl Context<'_> {
                 self.typed.clone()?;
                 let types = types.ok_or("no kernel BTF")?;
                 let program: &mut Iter = (&mut *program).try_into().map_err(|e| reason(&e))?;
-                program.load(hook.name, types).map_err(|e| reason(&e))?;
+                program.load(hook.place(), types).map_err(|e| reason(&e))?;
             }
         }
         match folder {
@@ -321,9 +321,9 @@ impl Context<'_> {
             ProgramKind::Nothing => return Err("nothing can be attached".into()),
             ProgramKind::Iter => {
                 let program: &mut Iter = program.try_into().map_err(|e| reason(&e))?;
-                let link = if hook.name == "cgroup" {
+                let link = if hook.place() == "cgroup" {
                     let program = program.fd().map_err(|e| reason(&e))?;
-                    iter::over_cgroups(program.as_fd(), self.sysfs)?
+                    iter::over_cgroups(program.as_fd(), self.sysfs, hook.which())?
                 } else {
                     let id = program.attach().map_err(|e| reason(&e))?;
                     let link = program.take_link(id).map_err(|e| reason(&e))?;
@@ -362,7 +362,7 @@ impl Context<'_> {
     fn kernel_types(&self) -> Option<KernelTypes> {
         let names = |function: bool| -> Vec<&str> {
             let is_function = |hook: &&Hook| hook.variants.iter().any(|v| v.kind == ProgramKind::Fentry);
-            self.hooks().filter(|hook| is_function(hook) == function).map(|hook| hook.name).collect()
+            self.hooks().filter(|hook| is_function(hook) == function).map(Hook::place).collect()
         };
         KernelTypes::parse(&self.btf?.hooks_only(&names(false), &names(true)), Endianness::default()).ok()
     }
@@ -378,6 +378,13 @@ impl Running {
             since: SystemTime::now(),
             is_anothers: false,
             iterators: Vec::new(),
+        }
+    }
+
+    /// Notes a program, which may serve several hooks.
+    fn run(&mut self, program: Program) {
+        if !self.programs.iter().any(|known| !known.is_map && known.name == program.name) {
+            self.programs.push(program);
         }
     }
 

@@ -75,11 +75,19 @@ pub(super) fn pin_in_private(link: FdLink) -> Result<(FdLink, OwnedFd), String> 
     Ok((link.into(), held))
 }
 
-/// Attaches an iterator over all control groups of the unified hierarchy. Over which has to be said, as the
-/// kernel's own choice is the hierarchy as the process's namespace shows it.
-pub(super) fn over_cgroups(program: impl AsFd, sysfs: &Path) -> Result<FdLink, String> {
-    let root = ["fs/cgroup", "fs/cgroup/unified"].map(|place| sysfs.join(place));
-    let root = root.iter().find(|root| root.join("cgroup.controllers").exists());
+/// Attaches an iterator over all control groups of the hierarchy of a controller of version 1, or of the
+/// unified one. Over which has to be said, as the kernel's own choice is the unified one as the process's
+/// namespace shows it.
+pub(super) fn over_cgroups(
+    program: impl AsFd,
+    sysfs: &Path,
+    controller: Option<&str>,
+) -> Result<FdLink, String> {
+    let all = sysfs.join("fs/cgroup");
+    let root = match controller {
+        Some(controller) => Some(all.join(controller)),
+        None => [all.clone(), all.join("unified")].into_iter().find(|root| is_unified(root)),
+    };
     let root =
         File::open(root.ok_or("no unified hierarchy of control groups")?).map_err(|e| e.to_string())?;
     let link = sys::iterate_cgroups(program, root).map_err(|error| format!("cannot attach: {error}"))?;
@@ -88,6 +96,10 @@ pub(super) fn over_cgroups(program: impl AsFd, sysfs: &Path) -> Result<FdLink, S
     let path = private.folder("iterator")?.join("link");
     sys::pin(link, &path).map_err(|error| format!("cannot pin an iterator: {error}"))?;
     Ok(PinnedLink::from_pin(&path).map_err(|error| error.to_string())?.into())
+}
+
+fn is_unified(root: &Path) -> bool {
+    root.join("cgroup.controllers").exists()
 }
 
 fn by_number(fd: &OwnedFd) -> PathBuf {

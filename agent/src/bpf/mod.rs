@@ -17,6 +17,7 @@ mod placement;
 mod private;
 mod program;
 mod sample;
+pub(crate) mod slots;
 
 use std::{
     os::fd::{AsFd, OwnedFd},

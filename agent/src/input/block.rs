@@ -240,7 +240,7 @@ impl Input for Block {
         for (slot, name) in devices.named() {
             deliver.device(name, || [slot].into_iter());
         }
-        deliver.device("other", || devices.others());
+        deliver.device(b"other", || devices.others());
         self.owners.sums(cx.started, &self.by_owner, PLACE, |cgroup, sums: &[u64; owner::COUNTERS]| {
             for operation in Operation::ALL {
                 let [requests, bytes] =
@@ -268,7 +268,7 @@ struct Deliver<'a> {
 }
 
 impl Deliver<'_> {
-    fn device<S: Iterator<Item = usize>>(&mut self, name: &str, slots: impl Fn() -> S) {
+    fn device<S: Iterator<Item = u32>>(&mut self, name: &[u8], slots: impl Fn() -> S) {
         // What ends while this is read must not end before it began.
         let done = self.sum(slots(), DONE);
         let issued = self.sum(slots(), ISSUED);
@@ -276,13 +276,13 @@ impl Deliver<'_> {
             self.operation(name, *operation, &slots);
         }
         if issued > 0 {
-            self.acc.put(&STILL_IN_FLIGHT, &[name.as_bytes()], issued.saturating_sub(done));
+            self.acc.put(&STILL_IN_FLIGHT, &[name], issued.saturating_sub(done));
         }
     }
 
-    fn operation<S: Iterator<Item = usize>>(
+    fn operation<S: Iterator<Item = u32>>(
         &mut self,
-        name: &str,
+        name: &[u8],
         operation: Operation,
         slots: impl Fn() -> S,
     ) {
@@ -290,7 +290,7 @@ impl Deliver<'_> {
             let banks = slots().map(|slot| bank(self.banks, slot, operation));
             banks.filter(|bank| bank[REQUESTS].load(Ordering::Relaxed) > 0)
         };
-        let labels = &[name.as_bytes(), operation.label().as_bytes()];
+        let labels = &[name, operation.label().as_bytes()];
         for (metric, at) in [(&IO_SECONDS, IO), (&QUEUE_SECONDS, QUEUE)] {
             self.times.clear();
             used().for_each(|bank| self.times.merge(&bank[at..at + words(TIME_SLOTS)]));
@@ -306,14 +306,14 @@ impl Deliver<'_> {
     }
 
     /// The sum of a word over the operations of some slots.
-    fn sum(&self, slots: impl Iterator<Item = usize>, word: usize) -> u64 {
+    fn sum(&self, slots: impl Iterator<Item = u32>, word: usize) -> u64 {
         let word = |slot, operation| bank(self.banks, slot, operation)[word].load(Ordering::Acquire);
         slots.map(|slot| Operation::ALL.iter().map(|&operation| word(slot, operation)).sum::<u64>()).sum()
     }
 }
 
 /// The bank of a device's slot and an operation.
-fn bank(banks: &View, slot: usize, operation: Operation) -> &[AtomicU64] {
-    let at = (slot * Operation::COUNT + operation.index()) * BANK_WORDS;
+fn bank(banks: &View, slot: u32, operation: Operation) -> &[AtomicU64] {
+    let at = (slot as usize * Operation::COUNT + operation.index()) * BANK_WORDS;
     &banks.words()[at..at + BANK_WORDS]
 }

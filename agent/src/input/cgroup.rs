@@ -1,7 +1,7 @@
 //! Control groups: what each uses of memory, CPUs, tasks and disks, and how long it had to wait.
 //!
-//! The tree is walked once; after that the kernel tells of births and deaths. Figures of version 2 come from
-//! one pass of an iterator where the kernel has that, otherwise, as those of version 1, from files.
+//! The tree is walked once; after that the kernel tells of births and deaths. Figures come from one pass of an
+//! iterator over each hierarchy where the kernel has that, otherwise from files.
 
 mod figures;
 mod files;
@@ -30,6 +30,7 @@ use self::{
         IO_OPERATIONS, MEMORY_EVENTS, MEMORY_LIMIT, MEMORY_PEAK, MEMORY_USAGE, MOST, PIDS, PIDS_LIMIT,
         PRESSURE_STALLED, PRESSURE_WAITING, UNTRACKED,
     },
+    mounts::Controller,
     tree::Tree,
 };
 use super::{CollectContext, Input, InputDef, InputError, Unsupported};
@@ -47,8 +48,9 @@ pub static DEF: InputDef = InputDef {
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
     cost: "one pass of an iterator over all control groups, a file of up to 128 groups right below the root, one or two \
-           of up to 128 for disks, and 1 MiB of kernel memory; a system call to ask for births and deaths; with version 1, or before Linux 6.1, four \
-           or five files per group, whose descriptors, at most 5120, take 5 KiB of kernel memory each",
+           of up to 128 for disks, and 1 MiB of kernel memory; a system call to ask for births and deaths; with version 1 \
+           a pass for each hierarchy and one file per group, and before Linux 6.1 four or five \
+           files per group, whose descriptors, at most 5120, take 5 KiB of kernel memory each",
     metrics: &[
         &MEMORY_USAGE,
         &MEMORY_LIMIT,
@@ -97,7 +99,7 @@ pub static DEF: InputDef = InputDef {
             io: cx.options.bool("io"),
             more_files: cx.options.bool("more_files"),
         };
-        Ok(Box::new(Cgroups::new(cx.roots, choice, Iterator::open(cx.bpf))))
+        Ok(Box::new(Cgroups::new(cx.roots, choice, Iterator::open(cx.bpf, cx.roots))))
     },
 };
 
@@ -143,8 +145,8 @@ pub struct Cgroups {
 struct Followed {
     known: Known,
     tree: Tree,
-    /// Control groups of the unified hierarchy, by id, with their place among those that are known.
-    by_id: Vec<(u64, usize)>,
+    /// By hierarchy, its control groups by id, with their place among those that are known.
+    by_id: Vec<Vec<(u64, usize)>>,
     /// The changes that `by_id` is of.
     changes: Option<u64>,
 }
@@ -173,39 +175,49 @@ impl Cgroups {
         if hierarchies.is_empty() {
             return Err(InputError::Unsupported(Unsupported("no control groups are mounted".into())));
         }
-        let known = Known::new(hierarchies, rules(self.choice, self.iterator.is_ok()), descriptors());
-        Ok(Followed { known, tree: Tree::new(), by_id: Vec::new(), changes: None })
+        let covers = |hierarchy| self.iterator.as_ref().map_or_else(|_| Vec::new(), |i| i.covers(hierarchy));
+        let covered = hierarchies.iter().flat_map(covers).collect();
+        let by_id = vec![Vec::new(); hierarchies.len()];
+        let known = Known::new(hierarchies, rules(self.choice, covered), descriptors());
+        Ok(Followed { known, tree: Tree::new(), by_id, changes: None })
     }
 }
 
 impl Followed {
-    /// Finds the records of one pass of the iterator.
-    fn assign(&mut self, iterator: &Iterator) {
-        if self.changes != Some(self.known.changes) {
-            self.changes = Some(self.known.changes);
-            self.by_id.clear();
-            let ids = self.known.cgroups.iter().enumerate().map(|(at, known)| (known.id, at));
-            self.by_id.extend(ids.filter(|(id, _)| *id != 0));
-            self.by_id.sort_unstable();
-        }
-        for known in &mut self.known.cgroups {
-            known.record = None;
-        }
-        for (record, id) in iterator.records() {
-            if let Ok(at) = self.by_id.binary_search_by_key(&id, |(id, _)| *id) {
-                self.known.cgroups[self.by_id[at].1].record = Some(record);
+    /// Makes a pass over each hierarchy, and has every control group take its records.
+    fn pass(&mut self, iterator: &mut Iterator) -> Result<(), InputError> {
+        let Self { known: Known { hierarchies, cgroups, changes, .. }, by_id, .. } = self;
+        if self.changes != Some(*changes) {
+            self.changes = Some(*changes);
+            for (hierarchy, by_id) in by_id.iter_mut().enumerate() {
+                by_id.clear();
+                let ids = cgroups.iter().enumerate().map(|(at, known)| (known.ids[hierarchy], at));
+                by_id.extend(ids.filter(|(id, _)| *id != 0));
+                by_id.sort_unstable();
             }
         }
+        for known in cgroups.iter_mut() {
+            known.record.clear();
+        }
+        // The unified one comes first: where both versions know a figure, that of version 1 holds.
+        for (hierarchy, by_id) in hierarchies.iter().zip(by_id) {
+            let mut next = 0;
+            iterator.pass(hierarchy, |id, noted| {
+                // Siblings come in the order in which they were made, and so were numbered.
+                let is_next = by_id.get(next).is_some_and(|(one, _)| *one == id);
+                let at = if is_next { Ok(next) } else { by_id.binary_search_by_key(&id, |(one, _)| *one) };
+                if let Ok(at) = at {
+                    cgroups[by_id[at].1].record.take(noted);
+                    next = at + 1;
+                }
+            })?;
+        }
+        Ok(())
     }
 }
 
-fn rules(choice: Choice, iterator: bool) -> Rules {
-    Rules {
-        most: choice.max_cgroups as usize,
-        depth: choice.depth as usize,
-        groups: wanted(choice),
-        iterator,
-    }
+fn rules(choice: Choice, covered: Vec<Controller>) -> Rules {
+    Rules { most: choice.max_cgroups as usize, depth: choice.depth as usize, groups: wanted(choice), covered }
 }
 
 fn wanted(choice: Choice) -> &'static [Group] {
@@ -233,7 +245,13 @@ impl Input for Cgroups {
     }
 
     fn variant(&self) -> Option<String> {
-        Some(self.kernel_object().map_or_else(|| "files".to_owned(), |object| object.variant.clone()))
+        Some(match &self.iterator {
+            Ok(iterator) if iterator.is_partial() => {
+                format!("{}, version 1 by files", iterator.opened().variant)
+            }
+            Ok(iterator) => iterator.opened().variant.clone(),
+            Err(_) => "files".to_owned(),
+        })
     }
 
     fn degraded(&self) -> Option<String> {
@@ -256,24 +274,22 @@ impl Input for Cgroups {
         let mut untracked = 0;
         if let Ok(iterator) = &mut self.iterator {
             followed.known.flush(&mut self.buffer);
-            iterator.run()?;
-            followed.assign(iterator);
+            followed.pass(iterator)?;
             untracked = iterator.left_out();
         }
         let known = &mut followed.known;
+        let passes_unified = known.covers(Controller::Unified);
         known.take_turns();
         for at in 0..known.cgroups.len() {
             self.figures.clear();
             let mut limits = Limits::default();
             let cgroup = &mut known.cgroups[at];
-            if let Ok(iterator) = &self.iterator
-                && cgroup.id != 0
-            {
+            if let Ok(iterator) = &self.iterator {
                 // Without a record it has just died.
-                let Some(record) = cgroup.record.and_then(|at| iterator.record(at, cgroup.id)) else {
+                if passes_unified && cgroup.is_unified() && !cgroup.record.is_unified() {
                     continue;
-                };
-                record.read(&mut self.figures, &mut limits, &mut cgroup.modes);
+                }
+                cgroup.record.read(iterator.page(), &mut self.figures, &mut limits, &mut cgroup.modes);
             }
             match known.read(at, &mut self.figures, &mut self.buffer) {
                 Ok(()) => {}

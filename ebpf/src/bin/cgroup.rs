@@ -19,12 +19,20 @@ static CGROUP: Array<[u64; record::WORDS]> = Array::with_max_entries(RECORDS, MM
 static CGROUP_HEADER: Array<[u64; header::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 
 setting! {
+    /// 1 for each hierarchy over which passes are made, known by a controller; the loader attaches by these.
+    UNIFIED: u32;
+    FIRST_MEMORY: u32;
+    FIRST_CPU: u32;
+    FIRST_PIDS: u32;
     /// `bpf_iter_meta.session_id`, `seq_num`
     META_SESSION: u32;
     META_NUMBER: u32;
     /// `cgroup.kn`, `kernfs_node.id`
     CG_KN: u32;
     KN_ID: u32;
+    /// `cgroup.root`, `cgroup_root.hierarchy_id`
+    CG_ROOT: u32;
+    ROOT_HIERARCHY: u32;
     /// `cgroup.bstat.cputime.utime`, `stime`, `sum_exec_runtime`
     CG_USER: u32;
     CG_SYSTEM: u32;
@@ -61,16 +69,22 @@ setting! {
     PIDS_LIMIT: u32;
 }
 
+/// The number of the unified hierarchy; the others, of version 1, have one controller or some.
+const UNIFIED_NUMBER: u32 = 0;
 /// `CSS_VISIBLE`: the controller is on, and not only there because another one needs it.
 const VISIBLE: u32 = 1 << 3;
 
-/// What a controller keeps of a group: the struct around its `cgroup_subsys_state`.
+/// What a controller keeps of a group: the struct around its `cgroup_subsys_state`. In a hierarchy of version 1
+/// all controllers are on, and the flags, in a cache line of their own, are not read.
 #[inline(always)]
-fn state(cgroup: *const u8, controller: u32, within: u32) -> Option<*const u8> {
+fn state(cgroup: *const u8, is_unified: bool, controller: u32, within: u32) -> Option<*const u8> {
     // SAFETY: the verifier knows the group and its array of pointers.
     let css: *const u8 = unsafe { field(cgroup, get!(CG_SUBSYS) + controller * 8) };
+    if css.is_null() {
+        return None;
+    }
     // SAFETY: as above.
-    if css.is_null() || unsafe { field::<u32>(css, get!(CSS_FLAGS)) } & VISIBLE == 0 {
+    if is_unified && unsafe { field::<u32>(css, get!(CSS_FLAGS)) } & VISIBLE == 0 {
         return None;
     }
     // A number from here on: what is around the state has no type for the verifier.
@@ -114,15 +128,23 @@ fn note(record: &mut [u64; record::WORDS], cgroup: *const u8, pass: u64) {
     // SAFETY: a word of the record; volatile, so that it is 0 before anything else changes.
     unsafe { (&raw mut record[record::PASS]).write_volatile(0) };
     // SAFETY: the verifier knows the group.
-    unsafe {
-        let kn: *const u8 = field(cgroup, get!(CG_KN));
+    let is_unified = unsafe {
+        let (kn, root): (*const u8, *const u8) = (field(cgroup, get!(CG_KN)), field(cgroup, get!(CG_ROOT)));
         record[record::ID] = field(kn, get!(KN_ID));
-        record[record::USER] = field(cgroup, get!(CG_USER));
-        record[record::SYSTEM] = field(cgroup, get!(CG_SYSTEM));
-        record[record::RUNTIME] = field(cgroup, get!(CG_RUNTIME));
-    }
+        field::<u32>(root, get!(ROOT_HIERARCHY)) == UNIFIED_NUMBER
+    };
     let mut parts = 0;
-    if get!(PSI_ON) == 1 {
+    if is_unified {
+        parts |= has::UNIFIED;
+        // SAFETY: the verifier knows the group.
+        unsafe {
+            record[record::USER] = field(cgroup, get!(CG_USER));
+            record[record::SYSTEM] = field(cgroup, get!(CG_SYSTEM));
+            record[record::RUNTIME] = field(cgroup, get!(CG_RUNTIME));
+        }
+    }
+    // Nobody charges groups of version 1 for pressure.
+    if is_unified && get!(PSI_ON) == 1 {
         // SAFETY: the verifier knows the group.
         let psi: *const u8 = unsafe { field(cgroup, get!(CG_PSI)) };
         if !psi.is_null() {
@@ -132,7 +154,7 @@ fn note(record: &mut [u64; record::WORDS], cgroup: *const u8, pass: u64) {
         }
     }
     if get!(MEMORY_ON) == 1
-        && let Some(memory) = state(cgroup, get!(MEMORY_ID), get!(MEMORY_CSS))
+        && let Some(memory) = state(cgroup, is_unified, get!(MEMORY_ID), get!(MEMORY_CSS))
     {
         parts |= has::MEMORY;
         record[record::MEMORY] = peek(memory, get!(MEMORY_USAGE));
@@ -142,7 +164,7 @@ fn note(record: &mut [u64; record::WORDS], cgroup: *const u8, pass: u64) {
         record[record::MEMORY_EVENTS..record::MEMORY_EVENTS + record::EVENTS].copy_from_slice(&events);
     }
     if get!(CPU_ON) == 1
-        && let Some(cpu) = state(cgroup, get!(CPU_ID), get!(CPU_CSS))
+        && let Some(cpu) = state(cgroup, is_unified, get!(CPU_ID), get!(CPU_CSS))
     {
         parts |= has::CPU;
         record[record::PERIODS] = u64::from(peek::<u32>(cpu, get!(CFS_PERIODS)));
@@ -152,7 +174,7 @@ fn note(record: &mut [u64; record::WORDS], cgroup: *const u8, pass: u64) {
         record[record::PERIOD] = peek(cpu, get!(CFS_PERIOD));
     }
     if get!(PIDS_ON) == 1
-        && let Some(pids) = state(cgroup, get!(PIDS_ID), get!(PIDS_CSS))
+        && let Some(pids) = state(cgroup, is_unified, get!(PIDS_ID), get!(PIDS_CSS))
     {
         parts |= has::PIDS;
         record[record::PIDS] = peek(pids, get!(PIDS_COUNT));

@@ -26,11 +26,11 @@ impl Disks {
     }
 
     /// The disk of an identity; none if it is gone.
-    pub(super) fn find(&self, identity: u64) -> Option<Disk> {
+    pub(super) fn disk(&self, identity: u64) -> Option<Disk> {
         let number = identity >> 32;
         // A path of a multipath disk has no number: it can be found by its sequence alone.
         if number == 0 {
-            return self.find_hidden(identity);
+            return self.hidden(identity);
         }
         let number = format!("{}:{}", number >> 20, number & 0xf_ffff);
         let all = self.sysfs.join("dev/block");
@@ -45,7 +45,7 @@ impl Disks {
         }
     }
 
-    fn find_hidden(&self, identity: u64) -> Option<Disk> {
+    fn hidden(&self, identity: u64) -> Option<Disk> {
         fs::read_dir(self.sysfs.join("block")).ok()?.flatten().find_map(|entry| {
             let proof = entry.path().join("diskseq");
             let is_it = sequence(&proof).is_ok_and(|sequence| is_of(sequence, identity));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn found(sysfs: &Path, identity: u64) -> Option<String> {
-        Disks::new(sysfs).find(identity).map(|disk| disk.name.into())
+        Disks::new(sysfs).disk(identity).map(|disk| disk.name.into())
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn it_is_gone_when_another_has_its_number_or_nobody() {
         let sysfs = sysfs();
-        let disk = Disks::new(sysfs.path()).find(identity(104, 0, 7)).unwrap();
+        let disk = Disks::new(sysfs.path()).disk(identity(104, 0, 7)).unwrap();
         let proof = disk.proof.unwrap();
         assert!(!is_gone(&proof, identity(104, 0, 7)));
         fs::write(&proof, "8\n").unwrap();
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn without_a_sysfs_disks_have_numbers_and_none_is_gone() {
         let nothing = tempfile::tempdir().unwrap();
-        let disk = Disks::new(nothing.path()).find(identity(8, 16, 7)).unwrap();
+        let disk = Disks::new(nothing.path()).disk(identity(8, 16, 7)).unwrap();
         assert_eq!(disk, Disk { name: "8:16".into(), proof: None });
     }
 }

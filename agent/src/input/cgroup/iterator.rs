@@ -1,15 +1,20 @@
-//! The kernel's own pass over the unified hierarchy: one read for the figures of all control groups.
+//! The kernel's own pass over a hierarchy: one read for the figures of all its control groups.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod noted;
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering};
 
 use nix::unistd::{SysconfVar, sysconf};
 use pitot_common::cgroup::{RECORDS, has, header, record};
 
-use super::figures::{Figures, Limits};
+pub(super) use self::noted::Record;
+use self::noted::Words;
+use super::mounts::{self, Controller, Hierarchy};
 use crate::{
-    bpf::{Loader, Opened, iter::Records, map::View},
+    bpf::{Loader, Opened, Settings, iter::Records, map::View},
     catalogue::{BpfDef, Entries, Field, Hook, KernelVersion, MapDef, ProgramKind, Unsupported, Variant},
     input::InputError,
+    source::Roots,
 };
 
 const fn field(setting: &'static str, paths: &'static [&'static str], loses: &'static str) -> Field {
@@ -21,18 +26,32 @@ const MEMORY: &str = "memory";
 const CPU: &str = "throttling";
 const PIDS: &str = "tasks";
 
+const PASS: Variant = Variant { program: "cgroup", kind: ProgramKind::Iter, loses: "" };
+/// The kernel of 6.1 that was tested takes hierarchies of version 1; one that does not has their files read.
+const FIRST_PASS: &[Variant] = &[
+    PASS,
+    Variant {
+        program: "",
+        kind: ProgramKind::Nothing,
+        loses: "pass over a hierarchy of version 1, whose files are read instead",
+    },
+];
+
 pub(super) static BPF: BpfDef = BpfDef {
     object: "cgroup",
-    hooks: &[Hook {
-        name: "cgroup",
-        variants: &[Variant { program: "cgroup", kind: ProgramKind::Iter, loses: "" }],
-        when: "",
-    }],
+    hooks: &[
+        Hook { name: "cgroup", variants: &[PASS], when: "UNIFIED" },
+        Hook { name: "cgroup:memory", variants: FIRST_PASS, when: "FIRST_MEMORY" },
+        Hook { name: "cgroup:cpu", variants: FIRST_PASS, when: "FIRST_CPU" },
+        Hook { name: "cgroup:pids", variants: FIRST_PASS, when: "FIRST_PIDS" },
+    ],
     fields: &[
         field("META_SESSION", &["bpf_iter_meta.session_id"], ""),
         field("META_NUMBER", &["bpf_iter_meta.seq_num"], ""),
         field("CG_KN", &["cgroup.kn"], ""),
         field("KN_ID", &["kernfs_node.id"], ""),
+        field("CG_ROOT", &["cgroup.root"], ""),
+        field("ROOT_HIERARCHY", &["cgroup_root.hierarchy_id"], ""),
         field("CG_USER", &["cgroup.bstat.cputime.utime"], ""),
         field("CG_SYSTEM", &["cgroup.bstat.cputime.stime"], ""),
         field("CG_RUNTIME", &["cgroup.bstat.cputime.sum_exec_runtime"], ""),
@@ -75,179 +94,214 @@ const PARTS: [(&str, &[&str]); 4] = [
     ("PIDS_ON", &["PIDS_ID", "PIDS_CSS", "PIDS_COUNT", "PIDS_LIMIT"]),
 ];
 
-/// The iterator, and what its last pass noted.
-pub(super) struct Iterator {
-    opened: Opened,
-    run: Records,
-    table: View,
-    header: View,
-    /// The number of the last pass.
-    pass: u64,
-    /// Control groups that it came by.
-    count: u64,
-    page: u64,
+/// A pass over a hierarchy.
+struct Over {
+    /// By which of its controllers the hierarchy is known.
+    controller: Controller,
+    hook: &'static str,
+    /// The setting that asks for it.
+    when: &'static str,
+    /// What is in every record of it.
+    part: u64,
+    /// The switch of that part.
+    switch: &'static str,
 }
 
-/// A record of the last pass.
-pub(super) struct Record<'a> {
-    words: &'a [AtomicU64],
+/// Of version 1, a hierarchy is known by the first of these controllers that it has.
+const OVER: [Over; 4] = [
+    Over {
+        controller: Controller::Unified,
+        hook: "cgroup",
+        when: "UNIFIED",
+        part: has::UNIFIED,
+        switch: "UNIFIED",
+    },
+    Over {
+        controller: Controller::Memory,
+        hook: "cgroup:memory",
+        when: "FIRST_MEMORY",
+        part: has::MEMORY,
+        switch: "MEMORY_ON",
+    },
+    Over {
+        controller: Controller::Cpu,
+        hook: "cgroup:cpu",
+        when: "FIRST_CPU",
+        part: has::CPU,
+        switch: "CPU_ON",
+    },
+    Over {
+        controller: Controller::Pids,
+        hook: "cgroup:pids",
+        when: "FIRST_PIDS",
+        part: has::PIDS,
+        switch: "PIDS_ON",
+    },
+];
+
+impl Over {
+    /// Whether there is such a hierarchy, where programs are attached to it, and a pass over it brings anything.
+    fn is_wanted(&self, hierarchies: &[Hierarchy], roots: &Roots, settings: &Settings) -> bool {
+        let Some(hierarchy) = hierarchies.iter().find(|one| one.controllers.contains(&self.controller))
+        else {
+            return false;
+        };
+        let first = OVER.iter().find(|over| hierarchy.controllers.contains(&over.controller));
+        let usual = self.hook.split_once(':').map(|(_, name)| roots.sysfs.join("fs/cgroup").join(name));
+        let device = |dir: &Path| fs::metadata(dir).map(|about| about.dev()).ok();
+        first.is_some_and(|over| over.hook == self.hook)
+            && usual.is_none_or(|usual| device(&usual).is_some_and(|dev| Some(dev) == device(&hierarchy.dir)))
+            && PARTS.iter().all(|(switch, needed)| *switch != self.switch || settings.has(needed))
+    }
+}
+
+/// The iterator, with its passes.
+pub(super) struct Iterator {
+    opened: Opened,
+    passes: Vec<(&'static Over, Records)>,
+    table: View,
+    header: View,
     page: u64,
+    /// The most control groups that a pass had no room for.
+    left_out: u64,
 }
 
 impl Iterator {
-    pub(super) fn open(loader: &mut Loader) -> Result<Self, Unsupported> {
+    pub(super) fn open(loader: &mut Loader, roots: &Roots) -> Result<Self, Unsupported> {
+        let hierarchies = mounts::find(roots).map_err(|error| Unsupported(error.to_string()))?;
         let mut opened = loader.open(&BPF, |settings| {
             for (switch, needed) in PARTS {
                 let is_on = settings.has(needed);
                 settings.set(switch, u32::from(is_on));
             }
+            for over in &OVER {
+                let is_wanted = over.is_wanted(&hierarchies, roots, settings);
+                settings.set(over.when, u32::from(is_wanted));
+            }
         })?;
+        let passes =
+            OVER.iter().filter_map(|over| Some((over, opened.records(over.hook, 1).ok()?))).collect();
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| u64::try_from(size).ok());
-        Ok(Self {
-            run: opened.records("cgroup", 1)?,
+        let iterator = Self {
+            passes,
             table: opened.view("CGROUP", RECORDS, record::WORDS)?,
             header: opened.view("CGROUP_HEADER", 1, header::WORDS)?,
             opened,
-            pass: 0,
-            count: 0,
             page: page.unwrap_or(4096),
-        })
+            left_out: 0,
+        };
+        if iterator.passes.is_empty() {
+            return Err(Unsupported("no hierarchy of control groups that it can pass over".into()));
+        }
+        Ok(iterator)
     }
 
     pub(super) fn opened(&self) -> &Opened {
         &self.opened
     }
 
-    /// Makes a pass.
-    pub(super) fn run(&mut self) -> Result<(), InputError> {
-        self.run
-            .read()
-            .map_err(|error| InputError::Other(format!("iterator over control groups: {error}")))?;
-        let word = |at: usize| self.header.words()[at].load(Ordering::Acquire);
-        (self.pass, self.count) = (word(header::PASS), word(header::COUNT));
+    /// Whether a hierarchy that it could pass over is read from files instead.
+    pub(super) fn is_partial(&self) -> bool {
+        OVER.iter().any(|over| self.opened.is_on(over.when) && !self.opened.is_attached(over.hook))
+    }
+
+    /// The controllers of a hierarchy whose figures a pass brings.
+    pub(super) fn covers(&self, hierarchy: &Hierarchy) -> Vec<Controller> {
+        let is_passed = self.passes.iter().any(|(over, _)| hierarchy.controllers.contains(&over.controller));
+        let of = |controller: &Controller| OVER.iter().find(|over| over.controller == *controller);
+        let brings = |controller: &Controller| of(controller).is_some_and(|o| self.opened.is_on(o.switch));
+        hierarchy.controllers.iter().copied().filter(|one| is_passed && brings(one)).collect()
+    }
+
+    /// Makes a pass over a hierarchy, if there is one, and hands out what it noted of each control group, with
+    /// the kernel's number of that.
+    pub(super) fn pass(
+        &mut self,
+        hierarchy: &Hierarchy,
+        mut take: impl FnMut(u64, &Words),
+    ) -> Result<(), InputError> {
+        let is_it = |(over, _): &&mut (&Over, Records)| hierarchy.controllers.contains(&over.controller);
+        let Some((over, run)) = self.passes.iter_mut().find(is_it) else { return Ok(()) };
+        run.read().map_err(|error| InputError::Other(format!("iterator over control groups: {error}")))?;
+        let [pass, count] =
+            [header::PASS, header::COUNT].map(|at| self.header.words()[at].load(Ordering::Acquire));
+        self.left_out = self.left_out.max(count.saturating_sub(u64::from(RECORDS)));
+        let length = usize::try_from(count).unwrap_or(usize::MAX);
+        for noted in self.table.words().chunks_exact(record::WORDS).take(length) {
+            // Another process that looks through the same pinned iterator may be writing, and be at another
+            // hierarchy: what is there then is not of this pass, or not of this hierarchy.
+            let is_of_pass = || noted[record::PASS].load(Ordering::Acquire) == pass;
+            if !is_of_pass() {
+                continue;
+            }
+            let words: Words = std::array::from_fn(|at| noted[at].load(Ordering::Acquire));
+            let parts = words[record::HAS];
+            let is_unified = over.part == has::UNIFIED;
+            if is_of_pass() && parts & over.part != 0 && (parts & has::UNIFIED != 0) == is_unified {
+                take(words[record::ID], &words);
+            }
+        }
         Ok(())
     }
 
-    /// Control groups that the pass had no room for.
-    pub(super) fn left_out(&self) -> u64 {
-        self.count.saturating_sub(u64::from(RECORDS))
+    /// The most control groups that a pass of this collection had no room for.
+    pub(super) fn left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
     }
 
-    /// The records of the pass, by number, with the ids of their control groups.
-    pub(super) fn records(&self) -> impl std::iter::Iterator<Item = (u32, u64)> {
-        (0..).zip(self.table.words().chunks_exact(record::WORDS)).take(self.length()).filter_map(
-            |(at, words)| {
-                let is_of_pass = words[record::PASS].load(Ordering::Acquire) == self.pass;
-                is_of_pass.then(|| (at, words[record::ID].load(Ordering::Relaxed)))
-            },
-        )
+    /// Bytes of a page.
+    pub(super) fn page(&self) -> u64 {
+        self.page
     }
-
-    fn length(&self) -> usize {
-        usize::try_from(self.count.min(u64::from(RECORDS))).unwrap_or(0)
-    }
-
-    /// A record by its number. Another process that looks through the same pinned iterator may be writing it
-    /// anew: its figures are then as good, or it is not there.
-    pub(super) fn record(&self, at: u32, id: u64) -> Option<Record<'_>> {
-        let words = self.table.words().chunks_exact(record::WORDS).nth(at as usize)?;
-        let is_it = words[record::PASS].load(Ordering::Acquire) != 0
-            && words[record::ID].load(Ordering::Relaxed) == id;
-        is_it.then_some(Record { words, page: self.page })
-    }
-}
-
-/// `PAGE_COUNTER_MAX` is near 2^63 bytes, whatever the size of pages.
-const UNLIMITED_BYTES: u64 = 1 << 62;
-/// `PIDS_MAX`, which is one more than the most that the kernel can number.
-const UNLIMITED_PIDS: u64 = 4 * 1024 * 1024 + 1;
-
-impl Record<'_> {
-    fn word(&self, at: usize) -> u64 {
-        self.words[at].load(Ordering::Relaxed)
-    }
-
-    /// What the record says. The split by mode goes on from what was delivered before.
-    pub(super) fn read(&self, figures: &mut Figures, limits: &mut Limits, modes: &mut [u64; 2]) {
-        let parts = self.word(record::HAS);
-        let usage = self.word(record::RUNTIME);
-        split(usage, [self.word(record::USER), self.word(record::SYSTEM)], modes);
-        figures.cpu_usage = Some(usage);
-        figures.cpu_modes = modes.map(Some);
-        if parts & has::PRESSURE != 0 {
-            // The kernel's order is I/O, memory, CPU; ours CPU, memory, I/O.
-            for (resource, times) in figures.pressure.iter_mut().rev().enumerate() {
-                let at = record::PRESSURE + resource * 2;
-                *times = [Some(self.word(at)), Some(self.word(at + 1))];
-            }
-        }
-        if parts & has::MEMORY != 0 {
-            let bytes = |at| self.word(at).saturating_mul(self.page);
-            figures.memory_usage = Some(bytes(record::MEMORY));
-            figures.memory_peak = Some(bytes(record::MEMORY_PEAK));
-            limits.memory = Some(bytes(record::MEMORY_LIMIT)).filter(|&limit| limit < UNLIMITED_BYTES);
-            for (event, slot) in figures.memory_events.iter_mut().enumerate() {
-                *slot = Some(self.word(record::MEMORY_EVENTS + event));
-            }
-        }
-        if parts & has::CPU != 0 {
-            figures.cpu_periods = Some(self.word(record::PERIODS));
-            figures.cpu_throttled_periods = Some(self.word(record::THROTTLED));
-            figures.cpu_throttled = Some(self.word(record::THROTTLED_TIME));
-            limits.cpu_quota = Some(self.word(record::QUOTA)).filter(|&quota| quota != u64::MAX);
-            limits.cpu_period = Some(self.word(record::PERIOD));
-        }
-        if parts & has::PIDS != 0 {
-            figures.pids = Some(self.word(record::PIDS));
-            limits.pids = Some(self.word(record::PIDS_LIMIT)).filter(|&limit| limit < UNLIMITED_PIDS);
-        }
-    }
-}
-
-/// Splits time on CPUs as the ticks were split, so that no part ever falls: what the kernel does when
-/// `cpu.stat` is read (`cputime_adjust`).
-fn split(usage: u64, ticks: [u64; 2], before: &mut [u64; 2]) {
-    if before[0].saturating_add(before[1]) >= usage {
-        return;
-    }
-    let all = u128::from(ticks[0]) + u128::from(ticks[1]);
-    let share = u128::from(ticks[1]) * u128::from(usage);
-    let system = share.checked_div(all).map_or(0, |share| u64::try_from(share).unwrap_or(usage));
-    let system = system.clamp(before[1], usage - before[0]);
-    *before = [usage - system, system];
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use crate::input::testing::Tree;
 
-    #[test]
-    fn time_is_split_as_the_ticks_were() {
-        let mut modes = [0, 0];
-        split(1000, [30, 10], &mut modes);
-        assert_eq!(modes, [750, 250]);
-        split(1000, [0, 40], &mut modes);
-        assert_eq!(modes, [750, 250]);
-        split(1100, [30, 70], &mut modes);
-        assert_eq!(modes, [750, 350]);
-        let mut modes = [0, 0];
-        split(7, [0, 0], &mut modes);
-        assert_eq!(modes, [7, 0]);
+    /// The hooks at which passes are made, where these are mounted.
+    fn wanted(mounts: &[(&str, &[Controller])], settings: &Settings) -> Vec<&'static str> {
+        let tree = Tree::new(&[]);
+        let hierarchy = |(place, controllers): &(&str, &[Controller])| {
+            let dir = tree.roots().sysfs.join("fs/cgroup").join(place);
+            fs::create_dir_all(&dir).unwrap();
+            Hierarchy { dir, controllers: controllers.to_vec() }
+        };
+        let hierarchies: Vec<_> = mounts.iter().map(hierarchy).collect();
+        let over = OVER.iter().filter(|over| over.is_wanted(&hierarchies, &tree.roots(), settings));
+        over.map(|over| over.hook).collect()
     }
 
-    proptest! {
-        #[test]
-        fn parts_never_fall_and_are_the_whole(steps in prop::collection::vec((0u64..1 << 50, 0u64..1 << 50, 0u64..1 << 50), 1..20)) {
-            let (mut modes, mut usage) = ([0, 0], 0);
-            for (more, user, system) in steps {
-                let before = modes;
-                usage += more;
-                split(usage, [user, system], &mut modes);
-                prop_assert!(modes[0] >= before[0] && modes[1] >= before[1]);
-                prop_assert_eq!(modes[0] + modes[1], usage);
-            }
-        }
+    fn all() -> Settings {
+        let mut settings = Settings::default();
+        BPF.fields.iter().for_each(|field| settings.set(field.setting, 1));
+        settings
+    }
+
+    use Controller::{Blkio, Cpu, Cpuacct, Memory, Pids, Unified};
+
+    #[test]
+    fn every_hierarchy_is_passed_over_once() {
+        let hybrid: &[(&str, &[Controller])] =
+            &[("unified", &[Unified]), ("memory", &[Memory]), ("cpu", &[Cpu, Cpuacct]), ("pids", &[Pids])];
+        assert_eq!(wanted(hybrid, &all()), ["cgroup", "cgroup:memory", "cgroup:cpu", "cgroup:pids"]);
+        assert_eq!(wanted(&[("", &[Unified])], &all()), ["cgroup"]);
+        assert_eq!(wanted(&[("memory", &[Pids, Memory, Cpu])], &all()), ["cgroup:memory"]);
+        assert_eq!(wanted(&[("blkio", &[Blkio]), ("cpuacct", &[Cpuacct])], &all()), [""; 0]);
+        assert_eq!(wanted(&[], &all()), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_pass_could_not_read_or_reach_is_left_to_files() {
+        let mut settings = Settings::default();
+        BPF.fields
+            .iter()
+            .filter(|field| field.setting != "PIDS_COUNT")
+            .for_each(|f| settings.set(f.setting, 1));
+        let first: &[(&str, &[Controller])] = &[("memory", &[Memory]), ("pids", &[Pids])];
+        assert_eq!(wanted(first, &settings), ["cgroup:memory"]);
+        // Mounted elsewhere, where programs are not attached.
+        assert_eq!(wanted(&[("there", &[Memory])], &all()), [""; 0]);
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use super::{
     figures::{DeviceIo, Figures, Limits},
     files::{FIGURES, FigureFile, Group, Handle, LIMITS, has_gone, read_path},
+    iterator::Record,
     mounts::{Controller, Hierarchy},
     turns::Turns,
 };
@@ -19,6 +20,7 @@ use crate::source::SourceError;
 
 /// Hierarchies, as bits: there are at most one of version 2 and five of version 1.
 type Places = u8;
+const HIERARCHIES: usize = 6;
 
 /// A control group, which has the same path in each hierarchy that it is in.
 pub(super) struct Cgroup {
@@ -26,8 +28,8 @@ pub(super) struct Cgroup {
     pub(super) path: Box<[u8]>,
     /// The same as text: bytes that are none are written as `\xff`.
     pub(super) label: Box<[u8]>,
-    /// The kernel's number of it in the unified hierarchy; 0 where it is not there.
-    pub(super) id: u64,
+    /// The kernel's number of it in each hierarchy; 0 where it is not there.
+    pub(super) ids: [u64; HIERARCHIES],
     places: Places,
     /// Where the last walk found it.
     seen: Places,
@@ -37,8 +39,8 @@ pub(super) struct Cgroup {
     pub(super) io: Vec<DeviceIo>,
     /// Time in user and in system mode, as last delivered.
     pub(super) modes: [u64; 2],
-    /// The iterator's record; none of one that it did not come by.
-    pub(super) record: Option<u32>,
+    /// What the iterator's passes noted.
+    pub(super) record: Record,
     /// Someone may have changed a limit.
     stale: bool,
 }
@@ -59,17 +61,21 @@ pub(super) struct Rules {
     pub(super) depth: usize,
     /// Files that are read where no iterator is.
     pub(super) groups: &'static [Group],
-    /// The iterator tells about the unified hierarchy.
-    pub(super) iterator: bool,
+    /// What the iterator tells about; the unified hierarchy as a whole.
+    pub(super) covered: Vec<Controller>,
 }
 
 impl Rules {
+    fn covers(&self, controller: Controller) -> bool {
+        self.covered.contains(&controller)
+    }
+
     /// Whether a file is read.
     fn want(&self, file: &FigureFile, path: &[u8]) -> bool {
         match file.group {
             // A branch is what lies below the root; the root itself adds nothing up.
-            Group::Flush if self.iterator => depth(path) == 1,
-            Group::Core | Group::More if self.iterator && file.of == Controller::Unified => false,
+            Group::Flush if self.covers(file.of) => depth(path) == 1,
+            Group::Core | Group::More if self.covers(file.of) => false,
             group => group == Group::Flush || self.groups.contains(&group),
         }
     }
@@ -112,6 +118,18 @@ impl Known {
         }
     }
 
+    /// Whether the iterator tells about a controller.
+    pub(super) fn covers(&self, controller: Controller) -> bool {
+        self.rules.covers(controller)
+    }
+
+    /// Whether writes to files of a hierarchy say something: of a limit that is read from there, or of controllers.
+    pub(super) fn follows_writes(&self, hierarchy: usize) -> bool {
+        let controllers = &self.hierarchies[hierarchy].controllers;
+        let is_read = |of: &Controller| controllers.contains(of) && !self.covers(*of);
+        controllers.contains(&Controller::Unified) || LIMITS.iter().any(|limit| is_read(&limit.of))
+    }
+
     /// The directory of a control group in a hierarchy.
     pub(super) fn dir(&self, hierarchy: usize, path: &[u8]) -> PathBuf {
         dir(&self.hierarchies[hierarchy].dir, path)
@@ -145,10 +163,12 @@ impl Known {
         let is_unified = self.hierarchies[hierarchy].controllers == [Controller::Unified];
         let known = &mut self.cgroups[at];
         known.seen |= here;
-        if is_unified && known.id != about.ino() {
+        if known.ids[hierarchy] != about.ino() {
             // Another one of the same name.
-            known.id = about.ino();
-            known.modes = [0; 2];
+            known.ids[hierarchy] = about.ino();
+            if is_unified {
+                known.modes = [0; 2];
+            }
             known.places &= !here;
             self.changes += 1;
         }
@@ -169,9 +189,7 @@ impl Known {
         let known = &mut self.cgroups[at];
         known.places &= !(1 << hierarchy);
         known.io.clear();
-        if self.hierarchies[hierarchy].controllers == [Controller::Unified] {
-            known.id = 0;
-        }
+        known.ids[hierarchy] = 0;
         if known.places == 0 {
             self.cgroups.remove(at);
         }
@@ -265,7 +283,7 @@ impl Known {
         let mut closed = None;
         let is_turn = self.io_turns.current().contains(&at);
         let is_wanted = |group| match group {
-            Group::Flush => !self.rules.iterator,
+            Group::Flush => !self.rules.covers(Controller::Unified),
             Group::Io => is_turn,
             Group::Core | Group::More => true,
         };
@@ -291,7 +309,7 @@ impl Known {
             known.io.extend_from_slice(&figures.io);
         }
         if known.stale {
-            known.read_limits(&self.hierarchies, !self.rules.iterator, buffer)?;
+            known.read_limits(&self.hierarchies, &self.rules, buffer)?;
         }
         if let Some(hierarchy) = closed {
             self.reopen(hierarchy, at);
@@ -305,16 +323,21 @@ impl Cgroup {
         Self {
             path: path.into(),
             label: label(path),
-            id: 0,
+            ids: [0; HIERARCHIES],
             places: 0,
             seen: 0,
             files: Vec::new(),
             limits: Limits::default(),
             io: Vec::new(),
             modes: [0; 2],
-            record: None,
+            record: Record::default(),
             stale: true,
         }
+    }
+
+    /// Whether it is in the unified hierarchy, which is the first if there is one.
+    pub(super) fn is_unified(&self) -> bool {
+        self.ids[0] != 0
     }
 
     /// Closes what is open in a hierarchy, and says how many descriptors that gave back.
@@ -329,7 +352,7 @@ impl Cgroup {
     fn read_limits(
         &mut self,
         hierarchies: &[Hierarchy],
-        unified: bool,
+        rules: &Rules,
         buffer: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
         self.limits = Limits::default();
@@ -338,7 +361,7 @@ impl Cgroup {
         for (_, hierarchy) in own {
             let dir = dir(&hierarchy.dir, &self.path);
             let wanted = LIMITS.iter().filter(|limit| hierarchy.controllers.contains(&limit.of));
-            for limit in wanted.filter(|limit| unified || limit.of != Controller::Unified) {
+            for limit in wanted.filter(|limit| !rules.covers(limit.of)) {
                 let path = dir.join(limit.name);
                 match read_path(&path, buffer) {
                     Ok(text) => {

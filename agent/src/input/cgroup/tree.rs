@@ -43,11 +43,10 @@ pub(super) struct Tree {
     walked: Option<Instant>,
 }
 
-const INTEREST: WatchFlags = WatchFlags::CREATE
-    .union(WatchFlags::DELETE)
-    .union(WatchFlags::MOVE)
-    .union(WatchFlags::MODIFY)
-    .union(WatchFlags::ONLYDIR);
+/// Births and deaths. Writes to files come with them only where they say something: where a directory watches
+/// its files, each reading of one takes a third longer.
+const INTEREST: WatchFlags =
+    WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVE).union(WatchFlags::ONLYDIR);
 const MOVED: ReadFlags = ReadFlags::MOVED_FROM.union(ReadFlags::MOVED_TO);
 
 impl Tree {
@@ -139,7 +138,7 @@ impl Tree {
             let dir = known.dir(hierarchy, &path);
             // Watched before it is listed: what is made in between is then seen twice, and not never.
             if is_tracked {
-                self.watch(hierarchy, &path, &dir);
+                self.watch(hierarchy, &path, known);
             }
             for name in directories(&dir) {
                 let path = child(&path, &name);
@@ -151,9 +150,11 @@ impl Tree {
         }
     }
 
-    fn watch(&mut self, hierarchy: usize, path: &[u8], dir: &Path) {
+    fn watch(&mut self, hierarchy: usize, path: &[u8], known: &Known) {
         let Some(inotify) = &self.inotify else { return };
-        match inotify::add_watch(&**inotify, dir, INTEREST) {
+        let dir = known.dir(hierarchy, path);
+        let writes = if known.follows_writes(hierarchy) { WatchFlags::MODIFY } else { WatchFlags::empty() };
+        match inotify::add_watch(&**inotify, &dir, INTEREST | writes) {
             Ok(watch) => {
                 self.watched.insert(watch, (hierarchy, path.into()));
             }
