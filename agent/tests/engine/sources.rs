@@ -51,7 +51,7 @@ impl Pipeline for Sum {
     fn source(&self) -> Option<&str> {
         Some(self.source)
     }
-    fn collect(&mut self, _cx: &CollectContext, source: Option<&Frame>) -> Outcome {
+    fn collect(&mut self, cx: &CollectContext, source: Option<&Frame>) -> Outcome {
         let Some(source) = source else {
             self.store.withdraw();
             self.state = State::Failed { reason: "no source".to_owned() };
@@ -64,7 +64,7 @@ impl Pipeline for Sum {
             }
         }
         self.state = State::default();
-        self.store.begin();
+        self.store.begin(cx.started);
         (&mut self.store as &mut dyn Accumulator).put(&SUM, &[], sum);
         self.store.publish();
         Outcome::Published
