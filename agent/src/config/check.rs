@@ -1,4 +1,4 @@
-//! What an input's keys must be to each other and to its metrics.
+//! What the keys of a pipeline must be to each other and to its metrics.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::input::InputDef;
 /// More names than this are not put into a message.
 const LISTED: usize = 8;
 
-/// Checks what was read of an input's table.
-pub(super) fn input(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report) {
+/// Checks what was read of the table of a pipeline.
+pub(super) fn pipeline(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report) {
     schedule(input, table, report);
     globs(input.def, table, report);
     tags(input.def, table, report);
@@ -26,10 +26,12 @@ fn schedule(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report
     let place = |key: &str| table.get(key).or_else(|| table.get("interval"));
     let Some(interval) = input.interval else {
         // An interval that could not be read has been reported already.
-        if let (Some(value), None) = (table.get("offset"), table.get("interval"))
-            && input.offset > Duration::ZERO
-        {
-            report.problem(value, "`offset` shifts an `interval`, and there is none".into());
+        for (key, length) in [("offset", input.offset), ("spread", input.spread)] {
+            if let (Some(value), None) = (table.get(key), table.get("interval"))
+                && length > Duration::ZERO
+            {
+                report.problem(value, format!("`{key}` shifts an `interval`, and there is none"));
+            }
         }
         return;
     };
@@ -37,6 +39,10 @@ fn schedule(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report
         && let Some(value) = place("offset")
     {
         report.problem(value, "`offset` must be shorter than `interval`".into());
+    } else if input.offset + input.spread >= interval
+        && let Some(value) = place("spread")
+    {
+        report.problem(value, "`offset` and `spread` together must be shorter than `interval`".into());
     }
     if input.deadline > interval {
         match table.get("deadline") {

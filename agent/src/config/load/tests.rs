@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     catalogue::{Label, Metric, OptionDef, OptionValue, Source},
-    config::Budget,
+    config::{Budget, OutputFormat},
     input::InputDef,
     input::{OptionSetting, Unsupported},
 };
@@ -175,7 +175,8 @@ fn names_in_the_wrong_place() {
     bad(
         "colour = 1",
         &[
-            "1:1: unknown key `colour`: known are `listen`, `rootfs`, `procfs`, `sysfs`, `scrape`, `ebpf`, `budget`, `input`",
+            "1:1: unknown key `colour`: known are `listen`, `rootfs`, `procfs`, `sysfs`, `scrape`, `ebpf`, `budget`, `tasks`, `reload`, \
+             `input`, `pipeline`, `output`",
         ],
     );
     bad("[ebpf]\npinned = \"\"\n", &["2:1: unknown key `pinned` in `[ebpf]`: known are `enabled`, `pin`"]);
@@ -352,4 +353,123 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_pipeline_has_a_source_and_the_keys_of_its_input() {
+    let config = good(
+        r#"
+        [pipeline.fast]
+        input = "cpu"
+        interval = "1s"
+        offset = "100ms"
+        spread = "800ms"
+        guest = false
+        outputs = ["log", "prometheus"]
+        [pipeline.short]
+        from = "fast"
+        allow = ["*_hertz"]
+        [output.log]
+        kind = "file"
+        path = "/tmp/x"
+        format = "json"
+        max_bytes = "1MiB"
+        keep = 2
+        "#,
+    );
+    let [_, _, fast, short] = &config.pipelines[..] else { panic!("{:?}", config.pipelines) };
+    assert_eq!((fast.key.as_str(), fast.def.name, fast.input.as_deref()), ("fast", "cpu", Some("cpu")));
+    assert_eq!((fast.interval, fast.spread), (Some(Duration::from_secs(1)), Duration::from_millis(800)));
+    assert_eq!(fast.outputs, ["log", "prometheus"]);
+    assert_eq!(fast.options, [("guest".to_owned(), OptionSetting::Bool(false))]);
+    assert_eq!((short.from.as_deref(), short.input.as_deref(), short.def.name), (Some("fast"), None, "cpu"));
+    let [log] = &config.outputs[..] else { panic!("{:?}", config.outputs) };
+    assert_eq!((log.format, log.max_bytes, log.keep), (OutputFormat::Json, 1 << 20, 2));
+    assert_eq!(log.path.as_deref(), Some(Path::new("/tmp/x")));
+}
+
+#[test]
+fn sources_outputs_and_names_must_exist() {
+    bad(
+        r#"[pipeline.cpu]
+input = "cpu"
+[pipeline.a]
+[pipeline.b]
+input = "cpuu"
+[pipeline.c]
+from = "meminf"
+[pipeline.d]
+from = "e"
+[pipeline.e]
+from = "d"
+[pipeline.f]
+input = "cpu"
+from = "cpu"
+[pipeline.g]
+from = "cpu"
+guest = true
+[pipeline.h]
+input = "cpu"
+outputs = ["promtheus", "x"]
+[pipeline."i k"]
+input = "cpu"
+[pipeline.l]
+input = "cpu"
+outputs = []
+"#,
+        &[
+            "1:11: `cpu` is the name of an input: its own pipeline is `[input.cpu]`",
+            "3:11: pipeline `a` needs a source: `input = \"cpu\"`, or `from` another pipeline",
+            "5:9: unknown input `cpuu`: did you mean `cpu`?",
+            "7:8: unknown pipeline `meminf`: did you mean `meminfo`?",
+            "9:8: it takes from itself: d -> e -> d",
+            "11:8: it takes from itself: e -> d -> e",
+            "14:8: `from` and `input` exclude each other",
+            "17:1: `guest` is an option of input `cpu`, which `[pipeline.g]` does not collect itself: set it in the \
+             table of that input",
+            "20:12: unknown output `promtheus`: did you mean `prometheus`?",
+            "21:11: `i k` cannot be a name: it takes up to 200 letters, digits, `_`, `-`, `.`, `/` and `:`",
+            "25:11: `outputs` must name at least one; `enabled = false` switches it off",
+        ],
+    );
+    bad(
+        "[input.cpu]\nenabled = false\n[pipeline.x]\nfrom = \"cpu\"\n",
+        &["4:8: `cpu` is not enabled: there is nothing to take from it"],
+    );
+}
+
+#[test]
+fn an_output_says_what_it_is_and_only_what_concerns_it() {
+    bad(
+        r#"[output.prometheus]
+[output.a]
+path = "/x"
+[output.b]
+kind = "file"
+[output.c]
+kind = "console"
+max_bytes = "1MiB"
+[output.d]
+kind = "fiel"
+path = "/x"
+[output.e]
+kind = "file"
+path = "/x"
+max_bytes = 100
+formt = "text"
+[input.cpu]
+outputs = ["c"]
+"#,
+        &[
+            "1:9: output `prometheus` is always there, and has no settings",
+            "2:9: output `a` needs a `kind`: `console`, `file`",
+            "4:9: output `b` needs a `path`: it is a file",
+            "8:13: `max_bytes` is about files, and `c` is a console",
+            "10:8: `kind` cannot be \"fiel\": did you mean `file`?",
+            "11:8: `path` is about files, and `d` is a console",
+            "15:13: `max_bytes` needs a unit: \"100B\" or \"100MiB\"",
+            "16:1: unknown key `formt` in `[output.e]`: did you mean `format`?",
+            "18:11: without `prometheus` among `outputs` nobody scrapes it: it needs an `interval`",
+        ],
+    );
 }
