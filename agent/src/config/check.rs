@@ -26,7 +26,7 @@ fn schedule(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report
     let place = |key: &str| table.get(key).or_else(|| table.get("interval"));
     let Some(interval) = input.interval else {
         // An interval that could not be read has been reported already.
-        for (key, length) in [("offset", input.offset), ("spread", input.spread)] {
+        for (key, length) in [("offset", input.offset), ("spread", input.spread.unwrap_or_default())] {
             if let (Some(value), None) = (table.get(key), table.get("interval"))
                 && length > Duration::ZERO
             {
@@ -39,10 +39,11 @@ fn schedule(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report
         && let Some(value) = place("offset")
     {
         report.problem(value, "`offset` must be shorter than `interval`".into());
-    } else if input.offset + input.spread >= interval
-        && let Some(value) = place("spread")
+    }
+    if input.spread.is_some_and(|spread| spread > interval)
+        && let Some(value) = table.get("spread")
     {
-        report.problem(value, "`offset` and `spread` together must be shorter than `interval`".into());
+        report.problem(value, "`spread` must not be longer than `interval`".into());
     }
     if input.deadline > interval {
         match table.get("deadline") {

@@ -104,8 +104,8 @@ pub struct PipelineConfig {
     pub interval: Option<Duration>,
     /// Shift of the schedule against multiples of the interval.
     pub offset: Duration,
-    /// Span over which hosts and pipelines are spread.
-    pub spread: Duration,
+    /// Span over which pipelines of the same interval are spread; the interval, or nothing with an offset.
+    pub spread: Option<Duration>,
     /// How long one collection may take.
     pub deadline: Duration,
     /// Where its samples go.
@@ -156,7 +156,7 @@ impl PipelineConfig {
             enabled: true,
             interval: None,
             offset: Duration::ZERO,
-            spread: Duration::ZERO,
+            spread: None,
             deadline: Duration::from_millis(250),
             outputs: vec![PROMETHEUS.to_owned()],
             transform: TransformConfig::default(),

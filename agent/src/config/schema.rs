@@ -51,6 +51,8 @@ pub enum Slot<T: 'static> {
     Offset(fn(&mut T) -> &mut Duration),
     /// A length of time that may be absent.
     Interval(fn(&mut T) -> &mut Option<Duration>),
+    /// A length of time that may be zero, or absent.
+    Span(fn(&mut T) -> &mut Option<Duration>),
     /// Where to listen.
     Addresses(fn(&mut T) -> &mut Vec<SocketAddr>),
     /// The start of metric names.
@@ -90,7 +92,7 @@ impl<T> Slot<T> {
         match self {
             Self::Bool(_) => "boolean",
             Self::Path(_) | Self::OptionalPath(_) => "path",
-            Self::Duration(_) | Self::Offset(_) | Self::Interval(_) => "duration",
+            Self::Duration(_) | Self::Offset(_) | Self::Interval(_) | Self::Span(_) => "duration",
             Self::Addresses(_) => "array of \"ADDR:PORT\"",
             Self::Prefix(_) | Self::Name(_) => "string",
             Self::Choice(_) => "word",
@@ -109,7 +111,7 @@ impl<T> Slot<T> {
             Self::Bool(field) => field(of).to_string(),
             Self::Path(field) => quoted(&field(of).to_string_lossy()),
             Self::Duration(field) | Self::Offset(field) => quoted(&duration(*field(of))),
-            Self::Interval(field) => quoted(&duration((*field(of))?)),
+            Self::Interval(field) | Self::Span(field) => quoted(&duration((*field(of))?)),
             Self::Addresses(field) => array(field(of).iter().map(ToString::to_string)),
             Self::OptionalPath(field) => quoted(&field(of).as_deref()?.to_string_lossy()),
             Self::Prefix(field) | Self::Name(field) => quoted(field(of).as_deref()?),

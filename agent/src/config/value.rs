@@ -36,6 +36,7 @@ impl<T> Slot<T> {
             Self::Duration(field) => assign(field(target), cx.positive(value)),
             Self::Offset(field) => assign(field(target), cx.duration(value)),
             Self::Interval(field) => assign(field(target), cx.positive(value).map(Some)),
+            Self::Span(field) => assign(field(target), cx.duration(value).map(Some)),
             Self::Addresses(field) => assign(field(target), cx.addresses(value)),
             Self::Prefix(field) => assign(field(target), cx.prefix(value).map(Some)),
             Self::Globs(field) => assign(field(target), cx.strings(value, "an array of globs")),

@@ -140,7 +140,7 @@ fn the_example_is_the_default_configuration() {
     assert_eq!(config.outputs.pop().unwrap().path.as_deref(), Some("/var/log/pitot/metrics.prom".as_ref()));
     config.tasks = None;
     for input in &mut config.pipelines {
-        (input.interval, input.transform.prefix) = (None, None);
+        (input.interval, input.spread, input.transform.prefix) = (None, None, None);
         assert_eq!(input.options.len(), input.def.options.len());
         input.options.clear();
     }

@@ -58,12 +58,28 @@ pub static DEF: InputDef = InputDef {
         &BUDGET_MEMORY_LIMIT,
         &BUDGET_MEMORY_USED,
         &BUDGET_STEPS,
+        &OUTPUT_WRITTEN,
+        &OUTPUT_DROPPED,
+        &OUTPUT_ERRORS,
         &UNKNOWN,
     ],
     options: &[],
     open: |_| Ok(Box::new(Agent::new())),
 };
 
+const OUTPUT: &[Label] = &[Label::bounded("output", 16)];
+static OUTPUT_WRITTEN: Metric =
+    Metric::counter("agent_output_written_total", "Pages of pipelines that an output wrote.", OUTPUT)
+        .since(Since::Start);
+static OUTPUT_DROPPED: Metric = Metric::counter(
+    "agent_output_dropped_total",
+    "Pages of pipelines for which an output had no room, or which it could not write.",
+    OUTPUT,
+)
+.since(Since::Start);
+static OUTPUT_ERRORS: Metric =
+    Metric::counter("agent_output_errors_total", "Attempts of an output to write that failed.", OUTPUT)
+        .since(Since::Start);
 const INPUT: &[Label] = &[Label::bounded("input", 64)];
 
 static BUILD_INFO: Metric =

@@ -184,8 +184,7 @@ fn names_in_the_wrong_place() {
     bad(
         "[input.meminfo]\nguest = true",
         &[
-            "2:1: unknown key `guest` in `[input.meminfo]`: known are `enabled`, `interval`, `offset`, `deadline`, \
-         `prefix`, `allow`, `deny`, `tags`, `max_series`",
+            "2:1: unknown key `guest` in `[input.meminfo]`: known are `enabled`, `interval`, `offset`, `spread`, `deadline`, `outputs`, `prefix`, `allow`, `deny`, `tags`, `max_series`",
         ],
     );
     bad("[input.cpu]\ngest = true", &["2:1: unknown key `gest` in `[input.cpu]`: did you mean `guest`?"]);
@@ -379,7 +378,10 @@ fn a_pipeline_has_a_source_and_the_keys_of_its_input() {
     );
     let [_, _, fast, short] = &config.pipelines[..] else { panic!("{:?}", config.pipelines) };
     assert_eq!((fast.key.as_str(), fast.def.name, fast.input.as_deref()), ("fast", "cpu", Some("cpu")));
-    assert_eq!((fast.interval, fast.spread), (Some(Duration::from_secs(1)), Duration::from_millis(800)));
+    assert_eq!(
+        (fast.interval, fast.spread),
+        (Some(Duration::from_secs(1)), Some(Duration::from_millis(800)))
+    );
     assert_eq!(fast.outputs, ["log", "prometheus"]);
     assert_eq!(fast.options, [("guest".to_owned(), OptionSetting::Bool(false))]);
     assert_eq!((short.from.as_deref(), short.input.as_deref(), short.def.name), (Some("fast"), None, "cpu"));

@@ -233,11 +233,10 @@ pub static INPUT_KEYS: &[Key<PipelineConfig>] = &[
     },
     Key {
         name: "spread",
-        slot: Slot::Offset(|input| &mut input.spread),
-        help: "Span over which hosts and pipelines of the same interval are spread: a share of it, which follows from \
-               the names of the host and of the pipeline, is added to the offset, both together shorter than the \
-               interval.",
-        unset: None,
+        slot: Slot::Span(|input| &mut input.spread),
+        help: "Span over which pipelines of the same interval are spread: each is late by a share of it that follows \
+               from its name.",
+        unset: Some(Unset { means: "the interval, or nothing with an `offset`", example: "\"0s\"" }),
     },
     Key {
         name: "deadline",
