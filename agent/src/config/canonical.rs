@@ -74,7 +74,12 @@ impl PipelineConfig {
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let of_input = differing(self.of_input(), new.of_input(), true);
         let (mut old, mut new) = (self.clone(), new.clone());
-        let others = differing(settings(INPUT_KEYS, &mut old), settings(INPUT_KEYS, &mut new), false);
+        let mut others = differing(settings(INPUT_KEYS, &mut old), settings(INPUT_KEYS, &mut new), false);
+        // One that is switched off has no input.
+        others
+            .iter_mut()
+            .filter(|change| change.key == "enabled")
+            .for_each(|change| change.is_of_input = true);
         of_input.into_iter().chain(others).collect()
     }
 }

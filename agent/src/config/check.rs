@@ -69,7 +69,7 @@ fn globs(def: &InputDef, table: &DeTable<'_>, report: &mut Report) {
 }
 
 /// What is wrong with a glob on the metric names of an input.
-fn refused(def: &InputDef, pattern: &str) -> Option<String> {
+pub(super) fn refused(def: &InputDef, pattern: &str) -> Option<String> {
     let usable = |c: char| c.is_ascii_alphanumeric() || "_:*?".contains(c);
     if pattern.is_empty() || !pattern.chars().all(usable) {
         let what = "letters, digits, `_`, `:`, `*` for any run and `?` for one character";
@@ -93,17 +93,23 @@ fn refused(def: &InputDef, pattern: &str) -> Option<String> {
 fn tags(def: &InputDef, table: &DeTable<'_>, report: &mut Report) {
     let Some(tags) = table.get("tags").and_then(|value| value.get_ref().as_table()) else { return };
     for (name, _) in tags {
-        let text = name.get_ref().as_ref();
-        let taken = def.metrics.iter().find(|metric| metric.labels.iter().any(|label| label.name == text));
-        if !is_label_name(text) {
-            let what = "letters, digits and `_`, no digit first, no `__` first";
-            report.problem(name, format!("tag `{text}` is not a label name: it takes {what}"));
-        } else if text == "le" || text == "quantile" {
-            report.problem(name, format!("tag `{text}` is reserved by Prometheus"));
-        } else if let Some(metric) = taken {
-            report.problem(name, format!("tag `{text}` is already a label of `{}`", metric.name));
+        if let Some(message) = tag(def, name.get_ref()) {
+            report.problem(name, message);
         }
     }
+}
+
+/// What is wrong with a label that is added to the series of an input.
+pub(crate) fn tag(def: &InputDef, text: &str) -> Option<String> {
+    let taken = def.metrics.iter().find(|metric| metric.labels.iter().any(|label| label.name == text));
+    if !is_label_name(text) {
+        let what = "letters, digits and `_`, no digit first, no `__` first";
+        return Some(format!("tag `{text}` is not a label name: it takes {what}"));
+    }
+    if text == "le" || text == "quantile" {
+        return Some(format!("tag `{text}` is reserved by Prometheus"));
+    }
+    taken.map(|metric| format!("tag `{text}` is already a label of `{}`", metric.name))
 }
 
 /// Whether Prometheus takes it as the name of a label that is not its own.

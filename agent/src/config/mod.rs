@@ -2,6 +2,7 @@
 
 mod canonical;
 mod check;
+pub(crate) mod complaints;
 pub mod glob;
 pub mod load;
 pub mod schema;

@@ -162,11 +162,10 @@ impl Reading<'_> {
 
     fn prefix(&mut self, value: &Value<'_>) -> Option<String> {
         let text = self.string(value, "a string")?;
-        let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        if text.chars().all(name) && !text.starts_with(|c: char| c.is_ascii_digit()) {
-            return Some(text.into());
+        match prefix_complaint(text) {
+            None => Some(text.into()),
+            Some(message) => self.refuse(value, message),
         }
-        self.refuse(value, format!("cannot be `{text}`: metric names are letters, digits, `_` and `:`"))
     }
 
     fn duration(&mut self, value: &Value<'_>) -> Option<Duration> {
@@ -264,6 +263,13 @@ impl Reading<'_> {
         }
         Some(tags)
     }
+}
+
+/// What is wrong with the start of metric names.
+pub(super) fn prefix_complaint(text: &str) -> Option<String> {
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let fits = text.chars().all(name) && !text.starts_with(|c: char| c.is_ascii_digit());
+    (!fits).then(|| format!("cannot be `{text}`: metric names are letters, digits, `_` and `:`"))
 }
 
 /// A whole number directly followed by its unit.

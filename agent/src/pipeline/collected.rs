@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Losses, Outcome, Pipeline, Rules, Schedule, State, SubTask, TaskError};
+use super::{Losses, Outcome, Pipeline, Rules, Schedule, State};
 use crate::{
     accumulator::{Frame, Limits, SeriesStore},
     bpf::Loader,
@@ -44,11 +44,6 @@ impl InputPipeline {
             Ok(input) => Self::new(config, input),
             Err(state) => Self { input: None, state, ..Self::empty(config) },
         }
-    }
-
-    /// Builds the pipeline of a task, or says what is wrong with it.
-    pub fn of_task(task: &SubTask, roots: &Roots, bpf: &mut Loader) -> Result<Self, TaskError> {
-        Ok(Self::open(&task.input_config()?, roots, bpf))
     }
 
     /// A pipeline around an input.

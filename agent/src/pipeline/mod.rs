@@ -14,7 +14,7 @@ pub use self::{
     collected::InputPipeline,
     schedule::Schedule,
     state::State,
-    task::{Aggregate, CollectConfig, CollectTask, ExecuteRule, Select, SqlTask, SubTask, Target, TaskError},
+    task::{Aggregate, Select, SqlTask},
     transform::{Rules, TransformConfig},
 };
 use crate::{
