@@ -87,14 +87,15 @@ pub async fn measure(config: &Config, opened: Opened, watch: Duration) -> Result
         engine.scrape(want).await.map(drop).map_err(|refused| refused.to_string())
     };
     collect().await?;
-    let before: Vec<Duration> = engine.cpu().collect();
+    let before = engine.usage();
     for _ in 0..COLLECTIONS {
         collect().await?;
     }
     let took = engine
-        .cpu()
+        .usage()
+        .iter()
         .zip(before)
-        .map(|(after, before)| after.saturating_sub(before) / COLLECTIONS)
+        .map(|(after, before)| after.cpu.saturating_sub(before.cpu) / COLLECTIONS)
         .collect::<Vec<_>>();
     // Afterwards, so that the system calls of collecting are not among those that are counted.
     if !guard.programs.is_empty() {

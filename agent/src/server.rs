@@ -19,7 +19,7 @@ use crate::{
     bpf::{Guard, Loader, Pinning, Sampler},
     budget::{self, Keeper},
     config::Config,
-    engine::{Engine, Report, keep_schedules},
+    engine::{Engine, Report},
     output::{Door, Format, Page, Refused, Want, serve},
     pipeline::{InputPipeline, Pipeline},
     privilege, sys, telemetry,
@@ -146,7 +146,7 @@ pub async fn run(mut config: Config, opened: Opened, listeners: Vec<TcpListener>
         doors.spawn(serve(listener, Arc::clone(&door) as Arc<dyn Door>, stopped.clone()));
         tracing::info!("listening on http://{address}/metrics (state of every input: /status)");
     }
-    tokio::spawn(keep_schedules(engine.clone()));
+    engine.keep_schedules();
     let farewell = if outlives {
         "stopping; kernel programs stay attached for the next start (`pitot clean` removes them)"
     } else {

@@ -8,10 +8,13 @@ use std::{
 
 use metrics::{Counter, Gauge, counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use pitot_common::histogram::{Scale, TIME_SLOTS};
 
 use crate::{
+    accumulator::Histogram,
     bpf::{self, Program, Sampler},
-    pipeline::{Losses, State},
+    catalogue::Buckets,
+    pipeline::{Losses, Quarantine, State},
 };
 
 /// The recorder behind the facade, installed once for the process.
@@ -47,8 +50,109 @@ pub(crate) struct Figures {
     pub(crate) errors: u64,
     pub(crate) timeouts: u64,
     pub(crate) panics: u64,
-    pub(crate) skipped_ticks: u64,
     pub(crate) losses: Losses,
+    /// Ticks of its schedule; none while it has none.
+    pub(crate) pace: Option<Pace>,
+    /// It is left alone because it panicked.
+    pub(crate) quarantine: Option<Quarantine>,
+}
+
+/// How a pipeline keeps its schedule.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// Distance of its ticks as it was asked for.
+    pub(crate) interval: Duration,
+    /// Ticks that were taken.
+    pub(crate) ticks: u64,
+    /// Ticks that were not.
+    pub(crate) skipped: u64,
+    /// Time between the last two collections.
+    pub(crate) distance: Option<Duration>,
+    /// How long after its time a collection began, at the worst.
+    pub(crate) worst: Peak,
+    /// When the last one began.
+    pub(crate) last: Option<Instant>,
+}
+
+impl Pace {
+    /// Notes a collection that began so late.
+    pub(crate) fn tick(&mut self, began: Instant, late: Duration) {
+        self.ticks += 1;
+        self.distance = self.last.map(|last| began.saturating_duration_since(last));
+        self.last = Some(began);
+        self.worst.note(began, late);
+    }
+}
+
+/// The worst of the last minute or two: one that is kept for ever says little about today.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peak {
+    now: Duration,
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl Peak {
+    const SPAN: Duration = Duration::from_secs(60);
+
+    fn note(&mut self, at: Instant, value: Duration) {
+        match self.since.map(|since| at.saturating_duration_since(since)) {
+            Some(age) if age < Self::SPAN => self.now = self.now.max(value),
+            age => {
+                let recent = age.is_some_and(|age| age < Self::SPAN * 2);
+                self.before = if recent { self.now } else { Duration::ZERO };
+                (self.now, self.since) = (value, Some(at));
+            }
+        }
+    }
+
+    /// The worst.
+    pub(crate) fn get(self) -> Duration {
+        self.now.max(self.before)
+    }
+}
+
+/// How a lane keeps the schedules of its pipelines.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// Which.
+    pub(crate) name: &'static str,
+    /// How long after their time collections began.
+    pub(crate) lateness: Histogram,
+}
+
+impl Lane {
+    /// Buckets of [`Self::lateness`].
+    pub(crate) const LATENESS: Buckets =
+        Buckets { scale: Scale::Nanoseconds, slots: TIME_SLOTS, first: -20, last: 4 };
+
+    /// One that nobody runs in yet.
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, lateness: Histogram::new(Self::LATENESS) }
+    }
+}
+
+/// Where the agent's own input finds the lanes.
+static LANES: Mutex<Vec<Weak<Mutex<Lane>>>> = Mutex::new(Vec::new());
+
+/// Puts a lane on the board.
+pub(crate) fn open_lane(name: &'static str) -> Arc<Mutex<Lane>> {
+    let shared = Arc::new(Mutex::new(Lane::new(name)));
+    let mut lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
+    lanes.retain(|other| other.strong_count() > 0);
+    lanes.push(Arc::downgrade(&shared));
+    shared
+}
+
+/// Visits every lane that something ran in.
+pub(crate) fn for_each_lane(mut visit: impl FnMut(&Lane)) {
+    let lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
+    for lane in lanes.iter().filter_map(Weak::upgrade) {
+        let lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+        if lane.lateness.count() > 0 {
+            visit(&lane);
+        }
+    }
 }
 
 /// Figures that are written after every collection. Locked for moments only.
@@ -64,6 +168,12 @@ pub(crate) fn register(figures: Figures) -> Shared {
     board.retain(|other| other.strong_count() > 0);
     board.push(Arc::downgrade(&shared));
     shared
+}
+
+/// Takes the figures of a pipeline that was removed off the board: a thread that is stuck in it may hold them.
+pub(crate) fn unregister(figures: &Shared) {
+    let mut board = BOARD.lock().unwrap_or_else(PoisonError::into_inner);
+    board.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(figures)));
 }
 
 /// Visits the figures of every pipeline that lives.
@@ -82,6 +192,8 @@ pub(crate) struct EngineMeters {
     encoding: Gauge,
     clashes: Gauge,
     duplicates: Gauge,
+    stuck: Gauge,
+    left_out: Counter,
 }
 
 impl EngineMeters {
@@ -95,6 +207,8 @@ impl EngineMeters {
             encoding: gauge!("pitot_agent_encode_cpu_seconds_total"),
             clashes: gauge!("pitot_agent_clashing_families"),
             duplicates: gauge!("pitot_agent_duplicate_series"),
+            stuck: gauge!("pitot_agent_stuck_threads"),
+            left_out: counter!("pitot_agent_pages_without_busy_inputs_total"),
         }
     }
 
@@ -109,6 +223,16 @@ impl EngineMeters {
 
     pub(crate) fn scraped(&self) {
         self.scrapes.increment(1);
+    }
+
+    /// Threads that were given up and have not come back.
+    pub(crate) fn stuck(&self, threads: usize) {
+        self.stuck.set(threads as f64);
+    }
+
+    /// An input was not in a page because its collection went on.
+    pub(crate) fn left_out(&self, inputs: usize) {
+        self.left_out.increment(inputs as u64);
     }
 
     pub(crate) fn layout(&self, clashes: u64, duplicates: u64) {
@@ -154,4 +278,35 @@ pub(crate) fn note_sampled(sampler: &Sampler) {
             .set(program.nanos as f64 / 1e9);
     }
     gauge!("pitot_agent_ebpf_sampled_window_seconds_total").set(sampler.window().as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_is_remembered_for_a_minute_or_two() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut peak = Peak::default();
+        peak.note(start, second * 5);
+        peak.note(start + second * 59, second);
+        assert_eq!(peak.get(), second * 5);
+        peak.note(start + second * 61, second);
+        assert_eq!(peak.get(), second * 5);
+        peak.note(start + second * 122, second * 2);
+        assert_eq!(peak.get(), second * 2);
+        // Nothing came for long: what was before is old.
+        peak.note(start + second * 1000, second);
+        assert_eq!(peak.get(), second);
+    }
+
+    #[test]
+    fn a_distance_is_known_from_the_second_tick_on() {
+        let (start, millis) = (Instant::now(), Duration::from_millis);
+        let mut pace = Pace::default();
+        pace.tick(start, millis(1));
+        assert_eq!((pace.ticks, pace.distance), (1, None));
+        pace.tick(start + millis(30), millis(7));
+        assert_eq!((pace.ticks, pace.distance, pace.worst.get()), (2, Some(millis(30)), millis(7)));
+    }
 }

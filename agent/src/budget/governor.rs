@@ -122,6 +122,11 @@ impl Governor {
         }
     }
 
+    /// Knows one more source from now on, which is run in full.
+    pub fn add(&mut self, rank: Rank) {
+        self.sources.push((rank, Level::Full));
+    }
+
     /// The limits.
     pub fn limits(&self) -> Limits {
         self.limits

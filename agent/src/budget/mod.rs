@@ -19,7 +19,7 @@ use crate::{
     bpf::{Figures, Guard, Program, Sampler},
     catalogue::Rank,
     config::Budget,
-    engine::Engine,
+    engine::{Engine, Usage},
     process::{self, Resident},
     sys, telemetry,
 };
@@ -75,18 +75,35 @@ pub struct Restricted {
 /// A status that is written after every window.
 pub type Board = Arc<Mutex<Status>>;
 
+/// An input that the keeper has seen.
+struct Known {
+    key: String,
+    /// Which of that key it was at the last look.
+    id: u64,
+    /// CPU time of its collections until then.
+    cpu: Duration,
+}
+
+impl Known {
+    fn new(usage: Usage) -> Self {
+        Self { key: usage.key, id: usage.id, cpu: usage.cpu }
+    }
+}
+
 /// Holds the budget for an engine.
 pub struct Keeper {
     engine: Engine,
-    inputs: Vec<String>,
+    /// The governor's sources: all inputs that there ever were, so that one which is removed and put again finds
+    /// what was decided about it.
+    inputs: Vec<Known>,
     governor: Governor,
     guard: Guard,
     sampler: Sampler,
     /// Statistics stay on after the first slice.
     times_programs: bool,
     resident: Resident,
-    /// The last look: when, CPU time of the process, CPU time of each input.
-    last: Option<(Instant, f64, Vec<Duration>)>,
+    /// The last look: when, CPU time of the process.
+    last: Option<(Instant, f64)>,
     /// Sources that are to be closed, and could not be yet.
     closing: Vec<usize>,
     board: Board,
@@ -104,7 +121,7 @@ impl Keeper {
         let limits = budget.limits();
         export_limits(limits);
         Self {
-            inputs: engine.inputs().map(str::to_owned).collect(),
+            inputs: engine.usage().into_iter().map(Known::new).collect(),
             engine,
             governor: Governor::new(limits, ranks),
             guard,
@@ -145,14 +162,14 @@ impl Keeper {
         let figures = self.guard.figures();
         let timed = self.note_programs(&figures);
         let (now, cpu) = (Instant::now(), process::cpu_seconds().unwrap_or_default().iter().sum());
-        let inputs: Vec<Duration> = self.engine.cpu().collect();
-        let Some((at, cpu_before, before)) = self.last.replace((now, cpu, inputs.clone())) else { return };
+        let taken = self.taken();
+        let Some((at, cpu_before)) = self.last.replace((now, cpu)) else { return };
         let window = (now - at).as_secs_f64();
         if window <= 0.0 {
             return;
         }
-        let taken = inputs.iter().zip(&before).map(|(now, before)| now.saturating_sub(*before));
         let mut shares: Vec<Share> = taken
+            .into_iter()
             .map(|taken| Share { collecting: taken.as_secs_f64() / window, ..Share::default() })
             .collect();
         self.add_kernel(&mut shares, &figures, timed);
@@ -167,9 +184,32 @@ impl Keeper {
         if let Some(step) = self.governor.step(&used) {
             self.act(step, &used);
         }
-        self.closing.retain(|&source| !self.engine.close(source, CLOSED));
+        self.closing.retain(|&source| !self.engine.close(&self.inputs[source].key, CLOSED));
         self.release_closed();
         self.note_status(&used, timed.map(|_| kernel));
+    }
+
+    /// What the collections of each input took since the last look. Inputs may have come and gone meanwhile.
+    fn taken(&mut self) -> Vec<Duration> {
+        let mut taken = vec![Duration::ZERO; self.inputs.len()];
+        for usage in self.engine.usage() {
+            let Some(at) = self.inputs.iter().position(|known| known.key == usage.key) else {
+                self.governor.add(usage.rank);
+                taken.push(usage.cpu);
+                self.inputs.push(Known::new(usage));
+                continue;
+            };
+            let known = &mut self.inputs[at];
+            if known.id == usage.id {
+                taken[at] = usage.cpu.saturating_sub(known.cpu);
+                known.cpu = usage.cpu;
+            } else {
+                taken[at] = usage.cpu;
+                *known = Known::new(usage);
+                self.enforce(at);
+            }
+        }
+        taken
     }
 
     /// Adds what the kernel says about each input's programs and maps. Those of another agent are on the
@@ -178,7 +218,7 @@ impl Keeper {
         if !self.guard.is_owner() {
             return;
         }
-        let at = |object: &str| self.inputs.iter().position(|input| input == object);
+        let at = |object: &str| self.inputs.iter().position(|input| input.key == object);
         for (map, figures) in self.guard.programs.iter().zip(figures).filter(|(program, _)| program.is_map) {
             if let Some(at) = at(map.object) {
                 shares[at].maps += figures.memlock as f64;
@@ -202,7 +242,7 @@ impl Keeper {
     /// Has the engine do what was decided.
     fn act(&mut self, step: Step, used: &Window<'_>) {
         let Step { source, from, to } = step;
-        let input = self.inputs[source].as_str();
+        let input = self.inputs[source].key.as_str();
         let (percent, mib) = (used.cpu * 100.0, used.memory / 1024.0 / 1024.0);
         let figures = format!("the agent took {percent:.3} % of a CPU and {mib:.0} MiB");
         if to > from {
@@ -211,15 +251,24 @@ impl Keeper {
             tracing::info!(input, "room in the budget: {}; {figures}", words(to));
         }
         counter!("pitot_agent_budget_steps_total", "to" => label(from, to)).increment(1);
-        match to {
-            Level::Full => self.engine.restrict(source, 1),
-            Level::Slowed(power) => self.engine.restrict(source, 1 << power),
-            Level::Shed => self.engine.restrict(source, 0),
+        self.enforce(source);
+    }
+
+    /// Has the engine run an input as much as it was given.
+    fn enforce(&mut self, source: usize) {
+        let every = match self.governor.level(source) {
+            Level::Full => 1,
+            Level::Slowed(power) => 1 << power,
+            Level::Shed => 0,
             Level::Closed => {
-                self.engine.restrict(source, 0);
-                self.closing.push(source);
+                if !self.closing.contains(&source) {
+                    self.closing.push(source);
+                }
+                0
             }
-        }
+        };
+        // One that is gone meanwhile needs no restriction.
+        let _gone = self.engine.restrict(&self.inputs[source].key, every);
     }
 
     /// Detaches the programs of inputs that have been closed, and gives their memory back.
@@ -228,7 +277,7 @@ impl Keeper {
             |source: usize| self.governor.level(source) == Level::Closed && !self.closing.contains(&source);
         let mut released = false;
         for source in 0..self.inputs.len() {
-            let input = &self.inputs[source];
+            let input = &self.inputs[source].key;
             let has_programs = self.guard.programs.iter().any(|Program { object, .. }| object == input);
             if !is_closed(source) || !has_programs {
                 continue;
@@ -245,7 +294,7 @@ impl Keeper {
 
     fn note_status(&self, used: &Window<'_>, kernel: Option<f64>) {
         let limits = self.governor.limits();
-        let levels = self.inputs.iter().enumerate().map(|(at, input)| (input, self.governor.level(at)));
+        let levels = self.inputs.iter().enumerate().map(|(at, input)| (&input.key, self.governor.level(at)));
         let restricted = levels
             .filter(|(_, level)| *level != Level::Full)
             .map(|(input, level)| Restricted { input: input.clone(), how: words(level) })

@@ -1,133 +1,174 @@
-//! A pipeline in the engine: locked by whoever collects it, with figures that can be read without its lock.
+//! The place of a pipeline in the engine: what is collected there, and figures that can be read without waiting
+//! for that. The place stays when another pipeline of the same key takes it.
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
-
-use super::clock::CpuClock;
+use super::{
+    report::{Report, restricted},
+    slot::{Lease, Missing, Slot},
+};
 use crate::{
-    input::CollectContext,
+    catalogue::Rank,
     pipeline::{Outcome, Pipeline, Schedule, State},
-    telemetry::{self, Figures},
+    telemetry::{self, Figures, Pace},
 };
 
-/// A pipeline and what is known about it from outside.
+/// A place, and what is known about it from outside.
 pub(super) struct Cell {
     pub(super) key: String,
-    pub(super) schedule: Option<Schedule>,
-    pub(super) deadline: Duration,
-    /// A thread has been in it for longer than its deadline, and still holds its lock.
-    pub(super) stuck: AtomicBool,
+    /// Tells it from an earlier one of the same key.
+    pub(super) id: u64,
+    pub(super) slot: Slot,
+    terms: Mutex<Terms>,
+    /// How many others stand between it and an input.
+    pub(super) depth: AtomicU32,
     /// It is collected at one in so many occasions; 0 for none.
     every: AtomicU32,
     /// Occasions since that was set.
     occasions: AtomicU32,
     /// What it published is from before it was shed. Written with the figures locked.
     hidden: AtomicBool,
-    pipeline: Mutex<Box<dyn Pipeline>>,
     figures: telemetry::Shared,
 }
 
-/// What `/status` shows of a pipeline.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Its name.
-    pub input: String,
-    /// What it is doing.
-    #[serde(flatten)]
-    pub state: State,
-    /// Distance of its ticks in seconds; none when it is collected at scrapes.
-    pub interval_seconds: Option<f64>,
-    /// How long the last collection took.
-    pub duration_seconds: f64,
-    /// Time since the last success.
-    pub age_seconds: Option<f64>,
-    /// Series of the last collection.
-    pub series: usize,
-    /// Collections that brought an error.
-    pub errors: u64,
-    /// Collections that did not end in time.
-    pub timeouts: u64,
-    /// Ticks of its schedule that were not taken.
-    pub skipped_ticks: u64,
-    /// Collections that panicked.
-    pub panics: u64,
-    /// CPU time of its collections in seconds.
-    pub cpu_seconds: f64,
-    /// It is collected at one in so many occasions; 0 when the budget has shed it.
-    pub slowdown: u32,
-    /// Whatever the input says about itself.
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
-    pub debug: serde_json::Value,
+/// What a pipeline asks of the engine.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) schedule: Option<Schedule>,
+    pub(super) deadline: Duration,
+    pub(super) source: Option<Source>,
+    pub(super) rank: Rank,
+}
+
+/// Whose frames it takes.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) key: Arc<str>,
+    /// None when there is no such pipeline.
+    pub(super) cell: Option<Arc<Cell>>,
+}
+
+impl Terms {
+    pub(super) fn of(pipeline: &mut dyn Pipeline) -> Self {
+        Self {
+            schedule: pipeline.schedule(),
+            deadline: pipeline.deadline(),
+            source: pipeline.source().map(|key| Source { key: key.into(), cell: None }),
+            // What computes from others' frames is worth as little as what only reads files.
+            rank: pipeline.input().map_or(Rank::Basic, |input| input.definition().source.rank()),
+        }
+    }
+
+    fn pace(&self, before: Option<Pace>) -> Option<Pace> {
+        let interval = self.schedule?.interval;
+        Some(Pace { interval, ..before.unwrap_or_default() })
+    }
 }
 
 impl Cell {
-    pub(super) fn new(pipeline: Box<dyn Pipeline>) -> Self {
+    pub(super) fn new(mut pipeline: Box<dyn Pipeline>, id: u64) -> Self {
         let key = pipeline.key().to_owned();
         let state = pipeline.state().clone();
+        let terms = Terms::of(&mut *pipeline);
         Self {
             figures: telemetry::register(Figures {
                 input: key.clone(),
                 own_state: state.clone(),
                 state,
                 every: 1,
+                pace: terms.pace(None),
                 ..Figures::default()
             }),
             key,
-            schedule: pipeline.schedule(),
-            deadline: pipeline.deadline(),
-            stuck: AtomicBool::new(false),
+            id,
+            terms: Mutex::new(terms),
+            depth: AtomicU32::new(0),
             every: AtomicU32::new(1),
             occasions: AtomicU32::new(0),
             hidden: AtomicBool::new(false),
-            pipeline: Mutex::new(pipeline),
+            slot: Slot::new(pipeline),
         }
-    }
-
-    /// The pipeline, unless a stuck thread is inside.
-    pub(super) fn pipeline(&self) -> Option<MutexGuard<'_, Box<dyn Pipeline>>> {
-        if self.stuck.load(Ordering::Acquire) {
-            return None;
-        }
-        // Others hold the lock for moments only: a panic inside it has been caught, so poison means nothing.
-        Some(self.pipeline.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn figures(&self) -> MutexGuard<'_, Figures> {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Collects, and notes how it went and what it cost by the thread's clock. `abandoned` is asked when the
-    /// collection is over: if the engine has given this thread up meanwhile, what it brought is too late for
-    /// anyone.
-    pub(super) fn collect(
-        &self,
-        cx: &CollectContext,
-        clock: &mut CpuClock,
-        abandoned: impl FnOnce() -> bool,
-    ) {
-        let Some(mut pipeline) = self.pipeline() else {
-            self.note_timeout("still busy with an earlier collection");
-            return;
-        };
-        let outcome = pipeline.collect(cx, None);
-        let took = cx.started.elapsed();
-        let cpu = clock.lap();
-        if abandoned() {
-            self.figures().cpu += cpu;
-            pipeline.withdraw();
-            drop(pipeline);
-            self.stuck.store(false, Ordering::Release);
-            tracing::info!(input = self.key, seconds = took.as_secs_f64(), "came back, too late");
-            return;
-        }
+    /// What its pipeline asks for. Locked for moments.
+    pub(super) fn terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a pipeline in the place of the one that is here; its counters and restrictions go on.
+    pub(super) fn put(&self, mut pipeline: Box<dyn Pipeline>) {
+        let terms = Terms::of(&mut *pipeline);
+        let state = pipeline.state().clone();
         let mut figures = self.figures();
+        figures.pace = terms.pace(figures.pace);
+        figures.quarantine = pipeline.quarantine();
+        // It has delivered nothing yet.
+        (figures.series, figures.last_success) = (0, None);
+        self.change_state(&mut figures, &state);
+        *self.terms() = terms;
+        // With the figures locked, so that nobody notes a collection of the old one as one of the new.
+        let old = self.slot.replace(pipeline);
+        drop(figures);
+        drop(old);
+    }
+
+    /// Ends it.
+    pub(super) fn remove(&self) {
+        telemetry::unregister(&self.figures);
+        self.slot.clear();
+    }
+
+    /// Takes it out for a collection of another one that takes its frames, or says why there is nothing to take.
+    pub(super) fn lend(&self, until: Instant) -> Result<Lease<'_>, String> {
+        {
+            let figures = self.figures();
+            if !figures.state.is_up() {
+                return Err(format!("its source `{}` is {}", self.key, figures.state));
+            }
+            if figures.last_success.is_none() || !self.is_shown() {
+                return Err(format!("its source `{}` has not been collected yet", self.key));
+            }
+        }
+        self.slot.lease(until).map_err(|missing| match missing {
+            Missing::Busy => format!("its source `{}` is still being collected", self.key),
+            Missing::Stuck => format!("its source `{}` is stuck", self.key),
+            Missing::Gone => format!("its source `{}` has been removed", self.key),
+        })
+    }
+
+    /// Notes a tick: when its collection began, when it was due.
+    pub(super) fn note_tick(&self, began: Instant, due: Instant) -> Duration {
+        let late = began.saturating_duration_since(due);
+        if let Some(pace) = &mut self.figures().pace {
+            pace.tick(began, late);
+        }
+        late
+    }
+
+    /// Notes a collection that ended in time, and what it took; `reason` is what the engine knows about why it may
+    /// have failed.
+    pub(super) fn note(
+        &self,
+        lease: &mut Lease<'_>,
+        outcome: Outcome,
+        took: Duration,
+        cpu: Duration,
+        reason: Option<String>,
+    ) {
+        let mut figures = self.figures();
+        figures.cpu += cpu;
+        // Another pipeline may have got its place meanwhile.
+        let (true, Some(pipeline)) = (lease.is_current(), lease.get()) else { return };
         match outcome {
             Outcome::Published => figures.last_success = Some(Instant::now()),
             Outcome::Skipped => {}
@@ -135,13 +176,21 @@ impl Cell {
             Outcome::Panicked => figures.panics += 1,
         }
         figures.took = took;
-        figures.cpu += cpu;
         if figures.every > 0 {
             self.hidden.store(false, Ordering::Release);
         }
         figures.series = pipeline.frame().live();
         figures.losses = pipeline.losses();
-        self.change_state(&mut figures, pipeline.state());
+        figures.quarantine = pipeline.quarantine();
+        match reason.filter(|_| matches!(outcome, Outcome::Failed | Outcome::Panicked)) {
+            Some(reason) => self.change_state(&mut figures, &State::Failed { reason }),
+            None => self.change_state(&mut figures, pipeline.state()),
+        }
+    }
+
+    /// Notes what a collection took that ended too late for anyone.
+    pub(super) fn note_late(&self, cpu: Duration) {
+        self.figures().cpu += cpu;
     }
 
     /// Takes over a state of the pipeline.
@@ -181,7 +230,8 @@ impl Cell {
 
     /// Gives the input up, for a reason. False while a collection is in it: try again.
     pub(super) fn close(&self, reason: &str) -> bool {
-        let Ok(mut pipeline) = self.pipeline.try_lock() else { return false };
+        let Ok(mut lease) = self.slot.lease(Instant::now()) else { return false };
+        let Some(pipeline) = lease.get() else { return false };
         pipeline.close(reason);
         let mut figures = self.figures();
         figures.series = 0;
@@ -222,7 +272,9 @@ impl Cell {
         if matches!(self.figures().state, State::Off { .. } | State::Unsupported { .. }) {
             return;
         }
-        if let Some(mut pipeline) = self.pipeline() {
+        if let Ok(mut look) = self.slot.look()
+            && let Some(pipeline) = look.get_mut()
+        {
             pipeline.withdraw();
         }
         self.note_timeout(reason);
@@ -230,68 +282,16 @@ impl Cell {
 
     /// Notes ticks that were not taken.
     pub(super) fn note_skipped(&self, ticks: u64) {
-        self.figures().skipped_ticks += ticks;
+        if let Some(pace) = &mut self.figures().pace {
+            pace.skipped += ticks;
+        }
     }
 
-    /// A consistent snapshot.
+    /// A consistent snapshot. Whoever asks does not wait for a collection.
     pub(super) fn view(&self) -> Report {
-        // Whoever asks must not wait for a collection: it may be about to hang, and it is the thread that
-        // asks which would have to notice.
-        let debug =
-            self.pipeline.try_lock().map_or(serde_json::Value::Null, |pipeline| pipeline.debug_info());
-        let figures = self.figures();
-        Report {
-            input: self.key.clone(),
-            state: figures.state.clone(),
-            interval_seconds: self.schedule.map(|schedule| schedule.interval.as_secs_f64()),
-            duration_seconds: figures.took.as_secs_f64(),
-            age_seconds: figures.last_success.map(|at| at.elapsed().as_secs_f64()),
-            series: figures.series,
-            errors: figures.errors,
-            timeouts: figures.timeouts,
-            skipped_ticks: figures.skipped_ticks,
-            panics: figures.panics,
-            cpu_seconds: figures.cpu.as_secs_f64(),
-            slowdown: figures.every,
-            debug,
-        }
-    }
-}
-
-/// The state of a pipeline that is collected at one in so many occasions. What is off, unsupported or failed
-/// is that, however often it is tried.
-fn restricted(state: &State, every: u32) -> State {
-    match (every, state) {
-        (0, State::Running { .. } | State::Degraded { .. } | State::Failed { .. }) => {
-            State::Off { reason: "shed: the agent was over its budget".to_owned() }
-        }
-        (2.., State::Running { variant } | State::Degraded { variant, .. }) => {
-            let slowed = format!("slowed by the budget: collected at one in {every} occasions");
-            let reason = match state.reason() {
-                "" => slowed,
-                reason => format!("{reason}; {slowed}"),
-            };
-            State::Degraded { variant: variant.clone(), reason }
-        }
-        _ => state.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_restriction_shows_in_the_state_of_what_would_run() {
-        let said = |state: &State, every| restricted(state, every).to_string();
-        let running = State::Running { variant: Some("tp_btf".to_owned()) };
-        assert_eq!(said(&running, 1), "running (tp_btf)");
-        let slowed = "slowed by the budget: collected at one in 4 occasions";
-        assert_eq!(said(&running, 4), format!("degraded (tp_btf) ({slowed})"));
-        assert_eq!(said(&running, 0), "off (shed: the agent was over its budget)");
-        let degraded = State::Degraded { variant: None, reason: "no x".to_owned() };
-        assert_eq!(said(&degraded, 4), format!("degraded (no x; {slowed})"));
-        let unsupported = State::Unsupported { reason: "no y".to_owned() };
-        assert_eq!(said(&unsupported, 0), "unsupported (no y)");
+        let look = self.slot.look();
+        let debug = look.as_ref().ok().and_then(|look| Some(look.get()?.debug_info()));
+        drop(look);
+        Report::new(&self.figures(), self.slot.stuck(), debug.unwrap_or_default())
     }
 }

@@ -1,28 +1,53 @@
-//! The engine: runs pipelines, on one thread as long as all goes well.
+//! The engine: runs pipelines, on one thread as long as all goes well and nothing has a schedule.
 //!
-//! A worker thread collects what is due, one pipeline after the other, and encodes the pages that scrapers
-//! wait for. Nobody else does either. When a collection does not end in time, whoever waits for it gives
-//! the worker up: the thread stays with the pipeline that blocks it, and a new worker goes on with the
-//! next. So a source that hangs in the kernel costs its own series, one thread, and one deadline once.
+//! Work is divided into *lanes*, each with a thread: one for what is collected when it is scraped, which also encodes
+//! the pages, and one each for slow, quick and fast schedules, so that none of these holds up the others. A worker
+//! collects what is due, one pipeline after the other. When a collection does not end in time, the worker is given up:
+//! the thread stays with the pipeline that blocks it, and a new worker goes on with the next. So a source that hangs
+//! in the kernel costs its own series, one thread, and one deadline once.
+//!
+//! Who notices is whoever waits for a page; schedules, for which nobody waits, have a thread that looks while
+//! something is being collected. Without schedules, an idle engine wakes nobody.
 
 mod cell;
 mod clock;
-mod scheduler;
+mod edit;
+mod lane;
+mod plan;
+mod press;
+mod report;
+mod roster;
+mod slot;
+mod watch;
 mod worker;
 
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
-    time::{Duration, Instant, SystemTime},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::oneshot, time::timeout};
 
-use self::cell::Cell;
-pub use self::{cell::Report, scheduler::keep_schedules};
+use self::{
+    cell::Cell,
+    lane::{Lane, SCRAPES, Waiter},
+    roster::Roster,
+    watch::MOST_STUCK,
+};
+pub use self::{
+    edit::{Edit, Rejected},
+    lane::LANES,
+    report::Report,
+};
 use crate::{
+    catalogue::Rank,
     output::{Page, Refused, Want},
     pipeline::Pipeline,
+    telemetry::EngineMeters,
 };
 
 /// A running engine.
@@ -32,92 +57,100 @@ pub struct Engine {
 }
 
 struct Shared {
-    cells: Vec<Cell>,
+    lanes: [Lane; 1 + LANES.len()],
+    roster: Mutex<Arc<Roster>>,
     /// How long a scrape waits for inputs.
     budget: Duration,
-    desk: Mutex<Desk>,
-    bell: Condvar,
-    /// Rung when the worker has ended.
-    ended: Condvar,
+    /// Schedules are kept.
+    keeping: AtomicBool,
+    is_stopped: AtomicBool,
+    /// Threads that were given up and have not come back.
+    stuck: AtomicUsize,
+    /// Held during a change of the set of pipelines.
+    editing: Mutex<()>,
+    /// Places that were ever made.
+    cells_ever: AtomicU64,
+    /// There is a thread that looks after the lanes.
+    watching: Mutex<bool>,
+    watch_bell: Condvar,
+    meters: EngineMeters,
 }
 
-/// What is to be done and who does it. Locked for moments only.
-#[derive(Default)]
-struct Desk {
-    /// Only the worker of this generation works; others have been given up.
-    generation: u64,
-    stop: bool,
-    /// The worker has ended because of that.
-    ended: bool,
-    waiters: Vec<Waiter>,
-    /// Scheduled pipelines that are due, with their tick.
-    due: Vec<(usize, SystemTime)>,
-    ticked: Vec<oneshot::Sender<()>>,
-    round: Round,
-}
-
-/// A scraper.
-struct Waiter {
-    want: Want,
-    reply: oneshot::Sender<Result<Page, Refused>>,
-}
-
-/// The collection in progress.
-#[derive(Default)]
-struct Round {
-    running: bool,
-    /// It collects all that scrapers can want, so that those who come later may share it.
-    all: bool,
-    /// Scrapers that it was laid out for.
-    waiters: usize,
-    /// Schedules that it was laid out for.
-    ticked: usize,
-    started: Option<Instant>,
-    /// What is still to be collected, last one first.
-    list: Vec<(usize, Option<SystemTime>)>,
-    /// What is being collected, and since when.
-    current: Option<(usize, Instant)>,
-    /// Raised when whoever collects it has been given up.
-    cancelled: Option<Arc<AtomicBool>>,
+/// What the collections of a pipeline took.
+#[derive(Clone, Debug)]
+pub struct Usage {
+    /// Its key.
+    pub key: String,
+    /// Tells it from one of the same key that was there before and was removed.
+    pub id: u64,
+    /// How soon it may be done without.
+    pub rank: Rank,
+    /// CPU time since it was put.
+    pub cpu: Duration,
 }
 
 /// How soon a waiting scraper looks whether the worker is stuck.
 const LOOK: Duration = Duration::from_millis(25);
 
 impl Engine {
-    /// Starts a worker for these pipelines.
+    /// Starts a worker for these pipelines. Those that cannot be run are left out, which is logged: as
+    /// [`Self::apply`] would say.
     pub fn start(pipelines: Vec<Box<dyn Pipeline>>, budget: Duration) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            cells: pipelines.into_iter().map(Cell::new).collect(),
+            lanes: std::array::from_fn(Lane::new),
+            roster: Mutex::default(),
             budget,
-            desk: Mutex::new(Desk::default()),
-            bell: Condvar::new(),
-            ended: Condvar::new(),
+            keeping: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
+            stuck: AtomicUsize::new(0),
+            editing: Mutex::default(),
+            cells_ever: AtomicU64::new(0),
+            watching: Mutex::new(false),
+            watch_bell: Condvar::new(),
+            meters: EngineMeters::new(),
         });
-        worker::spawn(Arc::clone(&shared), 0)?;
-        Ok(Self { shared })
+        shared.lanes[SCRAPES].desk().staffed = true;
+        worker::spawn(Arc::clone(&shared), SCRAPES, 0)?;
+        let engine = Self { shared };
+        for rejected in engine.apply(Edit { put: pipelines, remove: Vec::new() }) {
+            tracing::error!(pipeline = rejected.key, reason = rejected.reason, "cannot be run");
+        }
+        Ok(engine)
+    }
+
+    /// Collects every pipeline that has a schedule when it is due, from now on. Before, they are collected whenever
+    /// they are scraped, as those without a schedule always are.
+    pub fn keep_schedules(&self) {
+        let shared = &self.shared;
+        let _one_at_a_time = shared.editing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shared.keeping.swap(true, Ordering::AcqRel) {
+            shared.roster().cells.iter().for_each(|cell| shared.plan(cell));
+        }
     }
 
     /// A page of what is collected now. Scrapers that come while a collection runs share it.
     pub async fn scrape(&self, want: Want) -> Result<Page, Refused> {
-        if let Some(unknown) =
-            want.names.iter().find(|name| self.shared.cells.iter().all(|c| c.key != **name))
-        {
+        let roster = self.shared.roster();
+        if let Some(unknown) = want.names.iter().find(|name| roster.find(name).is_none()) {
             return Err(Refused::BadRequest(format!("there is no input {unknown}")));
         }
+        drop(roster);
         // The worker holds itself to the budget; the rest is for encoding on a busy machine. A scraper that
         // says how long it waits gets its refusal before it has gone.
         let patience = self.shared.budget * 4;
         let patience = want.timeout.map_or(patience, |timeout| timeout.mul_f64(0.9).min(patience));
         let (reply, mut answer) = oneshot::channel();
-        self.shared.desk().waiters.push(Waiter { want, reply });
-        self.shared.bell.notify_one();
+        let lane = &self.shared.lanes[SCRAPES];
+        lane.desk().waiters.push(Waiter { want, reply });
+        lane.bell.notify_one();
         let asked = Instant::now();
         while asked.elapsed() < patience {
             match timeout(LOOK, &mut answer).await {
                 Ok(Ok(page)) => return page,
                 Ok(Err(_)) => break,
-                Err(_) => self.shared.supervise(),
+                Err(_) => {
+                    self.shared.supervise(SCRAPES);
+                }
             }
         }
         Err(Refused::Unavailable(
@@ -125,49 +158,46 @@ impl Engine {
         ))
     }
 
-    /// Collects scheduled pipelines that are due, and waits until that is done.
-    async fn tick(&self, due: &[(usize, SystemTime)]) {
-        let (done, mut answer) = oneshot::channel();
-        {
-            let mut desk = self.shared.desk();
-            desk.due.extend_from_slice(due);
-            desk.ticked.push(done);
-        }
-        self.shared.bell.notify_one();
-        while timeout(LOOK, &mut answer).await.is_err() {
-            self.shared.supervise();
-        }
-    }
-
-    /// What each pipeline is doing.
+    /// What each pipeline is doing, in the order of the page.
     pub fn reports(&self) -> Vec<Report> {
-        self.shared.cells.iter().map(Cell::view).collect()
-    }
-
-    /// The names of the pipelines, in their order.
-    pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.shared.cells.iter().map(|cell| cell.key.as_str())
+        self.shared.roster().cells.iter().map(|cell| cell.view()).collect()
     }
 
     /// What the collections of each pipeline took of the CPU, in the same order.
-    pub fn cpu(&self) -> impl Iterator<Item = Duration> {
-        self.shared.cells.iter().map(Cell::cpu)
+    pub fn usage(&self) -> Vec<Usage> {
+        let of = |cell: &Arc<Cell>| Usage {
+            key: cell.key.clone(),
+            id: cell.id,
+            rank: cell.terms().rank,
+            cpu: cell.cpu(),
+        };
+        self.shared.roster().cells.iter().map(of).collect()
     }
 
     /// Collects a pipeline at one in so many occasions (scrapes or ticks of its schedule) from now on; 0 sheds
-    /// it. Between those, a page has what it delivered last, as between the ticks of a schedule.
-    pub fn restrict(&self, pipeline: usize, every: u32) {
-        self.shared.cells[pipeline].restrict(every);
+    /// it. Between those, a page has what it delivered last, as between the ticks of a schedule. False when there is
+    /// no such pipeline.
+    pub fn restrict(&self, key: &str, every: u32) -> bool {
+        let roster = self.shared.roster();
+        let cell = roster.find(key);
+        cell.inspect(|cell| cell.restrict(every)).is_some()
     }
 
-    /// Gives the input of a pipeline up, with all that it holds. False while a collection is in it.
-    pub fn close(&self, pipeline: usize, reason: &str) -> bool {
-        self.shared.cells[pipeline].close(reason)
+    /// Gives the input of a pipeline up, with all that it holds. False while a collection is in it; a pipeline that
+    /// is not there holds nothing.
+    pub fn close(&self, key: &str, reason: &str) -> bool {
+        self.shared.roster().find(key).is_none_or(|cell| cell.close(reason))
     }
 
     /// Whether collections come to an end.
     pub fn healthy(&self) -> Result<(), String> {
-        let running = self.shared.desk().round.started.map(|at| at.elapsed());
+        if self.shared.stuck.load(Ordering::Acquire) >= MOST_STUCK {
+            let stuck = self.shared.roster().cells.iter().filter(|cell| cell.slot.stuck().is_some()).count();
+            return Err(format!(
+                "{MOST_STUCK} threads are stuck in inputs ({stuck} of which are still wanted): no more is given up"
+            ));
+        }
+        let running = self.shared.lanes[SCRAPES].desk().round.started.map(|at| at.elapsed());
         match running {
             Some(since) if since > self.shared.budget * 10 => {
                 Err(format!("a collection has been running for {} s", since.as_secs()))
@@ -176,77 +206,35 @@ impl Engine {
         }
     }
 
-    /// Ends the worker after what it is doing, and waits for that; false when it took longer. A thread that
+    /// Ends the workers after what they are doing, and waits for that; false when it took longer. A thread that
     /// is stuck ends with the process.
     pub fn stop(&self, within: Duration) -> bool {
-        let mut desk = self.shared.desk();
-        desk.stop = true;
-        self.shared.bell.notify_all();
-        let (desk, _) = self
-            .shared
-            .ended
-            .wait_timeout_while(desk, within, |desk| !desk.ended)
-            .unwrap_or_else(PoisonError::into_inner);
-        desk.ended
+        let until = Instant::now() + within;
+        self.shared.is_stopped.store(true, Ordering::Release);
+        self.shared.watch_bell.notify_all();
+        for lane in &self.shared.lanes {
+            lane.desk().stop = true;
+            lane.bell.notify_all();
+        }
+        let ends = |lane: &Lane| {
+            let left = until.saturating_duration_since(Instant::now());
+            let ended = lane.ended.wait_timeout_while(lane.desk(), left, |desk| desk.staffed);
+            !ended.unwrap_or_else(PoisonError::into_inner).0.staffed
+        };
+        self.shared.lanes.iter().map(ends).fold(true, |all, ended| all && ended)
     }
 }
 
 impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.roster.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Gives the worker up if it has been in one pipeline for too long, or in a scrape for longer than its
-    /// budget, and lets a new one go on.
-    fn supervise(self: &Arc<Self>) {
-        let mut desk = self.desk();
-        let Some((index, since)) = desk.round.current else { return };
-        let cell = &self.cells[index];
-        let over_budget = desk.round.started.is_some_and(|at| at.elapsed() >= self.budget);
-        let overdue = since.elapsed() >= cell.deadline;
-        if !overdue && !over_budget {
-            return;
-        }
-        cell.stuck.store(true, std::sync::atomic::Ordering::Release);
-        if let Some(cancelled) = desk.round.cancelled.take() {
-            cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-        desk.generation += 1;
-        desk.round.current = None;
-        let late = if over_budget { std::mem::take(&mut desk.round.list) } else { Vec::new() };
-        let generation = desk.generation;
-        drop(desk);
-        cell.note_timeout(&if overdue {
-            format!("no answer within its deadline of {} ms", cell.deadline.as_millis())
-        } else {
-            format!("not done when the scrape's budget of {} ms was over", self.budget.as_millis())
-        });
-        for (index, _) in late {
-            let budget = self.budget.as_millis();
-            self.cells[index].pass_over(&format!("not reached within the scrape's budget of {budget} ms"));
-        }
-        self.start_worker(generation);
+    fn set_roster(&self, roster: Roster) {
+        *self.roster.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
     }
 
-    /// Puts another worker in the place of one that panicked. Its round is over: who waited for it is told,
-    /// and who came later is served.
-    fn replace_worker(self: &Arc<Self>, panicked: u64) {
-        let mut desk = self.desk();
-        if desk.generation != panicked {
-            return;
-        }
-        tracing::error!("the worker panicked: another one goes on");
-        desk.generation += 1;
-        desk.round = Round::default();
-        desk.ticked.clear();
-        let generation = desk.generation;
-        drop(desk);
-        self.start_worker(generation);
-    }
-
-    fn start_worker(self: &Arc<Self>, generation: u64) {
-        if let Err(error) = worker::spawn(Arc::clone(self), generation) {
-            tracing::error!(%error, "cannot start a new worker thread");
-        }
+    fn is_keeping(&self) -> bool {
+        self.keeping.load(Ordering::Acquire)
     }
 }

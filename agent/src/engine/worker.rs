@@ -1,35 +1,44 @@
-//! The worker: collects a round, encodes the pages that are waited for, and sleeps.
+//! The worker of a lane: collects a round, encodes the pages that are waited for, and sleeps until the next tick.
 
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, PoisonError, atomic::AtomicBool},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use super::{Cell, Desk, Shared, Waiter, clock::CpuClock};
-use crate::{
-    accumulator::Frame,
-    input::CollectContext,
-    output::{Encoder, Format, Gzip, Page, Want},
-    pipeline::Pipeline,
-    telemetry::EngineMeters,
+use nix::sys::prctl::set_timerslack;
+
+use super::{
+    Shared,
+    cell::{Cell, Source},
+    clock::CpuClock,
+    lane::{Current, Desk, Job, Lane, SCRAPES, Waiter},
+    plan::Moment,
+    press::Press,
+    slot::{Lease, Missing},
 };
+use crate::{input::CollectContext, pipeline::Outcome, telemetry::EngineMeters};
 
 /// Inputs and encoders need little; the default of 2 MiB is never touched, but is reserved.
 const STACK: usize = 512 << 10;
+/// How long a worker sleeps at most while something is planned: whether the wall clock has been set is found out by
+/// looking at it.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
+/// What a page waits for at least, should a scheduled collection be in progress.
+const LEAST_WAIT: Duration = Duration::from_millis(50);
 
 /// Starts a worker of a generation.
-pub(super) fn spawn(shared: Arc<Shared>, generation: u64) -> io::Result<()> {
+pub(super) fn spawn(shared: Arc<Shared>, lane: usize, generation: u64) -> io::Result<()> {
     thread::Builder::new()
-        .name("pitot-collect".to_owned())
+        .name(shared.lanes[lane].thread().to_owned())
         .stack_size(STACK)
         .spawn(move || {
-            let worker = Worker::new(Arc::clone(&shared), generation);
+            let worker = Worker::new(Arc::clone(&shared), lane, generation);
             // What an input does is caught where it is called: this is for all the rest.
             if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
-                shared.replace_worker(generation);
+                shared.replace_worker(lane, generation);
             }
         })
         .map(drop)
@@ -37,6 +46,7 @@ pub(super) fn spawn(shared: Arc<Shared>, generation: u64) -> io::Result<()> {
 
 struct Worker {
     shared: Arc<Shared>,
+    lane: usize,
     generation: u64,
     cancelled: Arc<AtomicBool>,
     press: Press,
@@ -45,104 +55,185 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>, generation: u64) -> Self {
-        let press = Press::default();
+    fn new(shared: Arc<Shared>, lane: usize, generation: u64) -> Self {
         Self {
             shared,
+            lane,
             generation,
             cancelled: Arc::default(),
-            press,
+            press: Press::default(),
             meters: EngineMeters::new(),
             waiters: Vec::new(),
         }
     }
 
     fn run(mut self) {
-        while self.wait() {
+        let shared = Arc::clone(&self.shared);
+        let lane = &shared.lanes[self.lane];
+        if lane.is_exact()
+            && let Err(error) = set_timerslack(1)
+        {
+            tracing::debug!(%error, "ticks may be late by the usual slack of timers");
+        }
+        while self.wait(lane) {
             let mut clock = CpuClock::new();
-            if !self.collect(&mut clock) {
+            if !self.collect(lane, &mut clock) {
                 return;
             }
-            self.deliver(&mut clock);
+            self.deliver(lane, &mut clock);
         }
     }
 
     /// Waits for work and lays out the round; false when this worker is to end.
-    fn wait(&mut self) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let mut desk = shared.desk();
+    fn wait(&self, lane: &Lane) -> bool {
+        let mut desk = lane.desk();
         loop {
             if desk.generation != self.generation {
                 return false;
             }
             if desk.stop {
-                desk.ended = true;
-                shared.ended.notify_all();
+                desk.staffed = false;
+                lane.ended.notify_all();
                 return false;
             }
             // A round in progress is what a worker left that was given up.
             if desk.round.running {
                 return true;
             }
-            if !desk.waiters.is_empty() || !desk.due.is_empty() {
-                lay_out(&mut desk, &shared.cells);
-                return true;
+            if desk.plan.is_empty() && desk.waiters.is_empty() {
+                desk = lane.bell.wait(desk).unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
-            desk = shared.bell.wait(desk).unwrap_or_else(PoisonError::into_inner);
+            let now = Moment::now();
+            let left = desk.plan.next_due(now).map(|due| due.saturating_duration_since(now.mono));
+            match left.filter(|left| !left.is_zero() && desk.waiters.is_empty()) {
+                Some(left) => {
+                    let left = left.min(LOOK_AT_CLOCK);
+                    desk = lane.bell.wait_timeout(desk, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                None => {
+                    desk.lay_out(&self.shared.roster(), self.shared.is_keeping(), now);
+                    return true;
+                }
+            }
         }
     }
 
     /// Collects what is on the list; false when this worker has been given up meanwhile.
-    fn collect(&mut self, clock: &mut CpuClock) -> bool {
+    fn collect(&mut self, lane: &Lane, clock: &mut CpuClock) -> bool {
         loop {
-            let mut desk = self.shared.desk();
-            if desk.generation != self.generation {
-                return false;
-            }
-            desk.round.current = None;
-            let Some((index, tick)) = desk.round.list.pop() else { return true };
-            let cell = &self.shared.cells[index];
-            let mut cx = CollectContext::new(cell.deadline).cancelled_by(Arc::clone(&self.cancelled));
-            if let (Some(schedule), Some(tick)) = (cell.schedule, tick) {
-                cx = cx.at(schedule.aligned(tick));
-            }
-            desk.round.current = Some((index, cx.started));
-            desk.round.cancelled = Some(Arc::clone(&self.cancelled));
-            drop(desk);
-            cell.collect(&cx, clock, || {
-                let mut desk = self.shared.desk();
-                // In one step, so that nobody gives this worker up for a pipeline that it has just left.
-                let abandoned = desk.generation != self.generation;
-                if !abandoned {
-                    desk.round.current = None;
+            let job = {
+                let mut desk = lane.desk();
+                if desk.generation != self.generation {
+                    return false;
                 }
-                abandoned
-            });
+                let Some(job) = desk.round.list.pop() else { return true };
+                job
+            };
+            self.collect_one(lane, &job, clock);
         }
     }
 
-    /// Encodes for everyone who waits by now, and ends the round.
-    fn deliver(&mut self, clock: &mut CpuClock) {
-        {
-            let mut desk = self.shared.desk();
-            // Who comes during a round that leaves inputs out would be shown what they left earlier.
-            let served = if desk.round.all { desk.waiters.len() } else { desk.round.waiters };
-            self.waiters.extend(desk.waiters.drain(..served));
-            let taken = desk.round.ticked;
-            for ticked in desk.ticked.drain(..taken) {
-                // A scheduler that has gone does not wait.
-                let _gone = ticked.send(());
+    /// Collects, and notes how it went and what it cost by the thread's clock. What ends after this worker has been
+    /// given up is too late for anyone.
+    fn collect_one(&mut self, lane: &Lane, job: &Job, clock: &mut CpuClock) {
+        let cell = &job.cell;
+        let (deadline, source) = {
+            let terms = cell.terms();
+            (terms.deadline, terms.source.clone())
+        };
+        let until = Instant::now() + deadline;
+        let mut lease = match cell.slot.lease(until) {
+            Ok(lease) => lease,
+            Err(Missing::Gone) => return,
+            Err(Missing::Busy | Missing::Stuck) => {
+                return cell.note_timeout("still busy with an earlier collection");
             }
-            let took = desk.round.started.take().map(|at| at.elapsed());
-            self.meters.collected(took.unwrap_or_default());
-            desk.round.running = false;
+        };
+        let (mut lent, reason) = match source.as_ref().map(|source| lend(source, until)).transpose() {
+            Ok(lent) => (lent, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let mut cx = CollectContext::new(deadline).cancelled_by(Arc::clone(&self.cancelled));
+        if let Some(due) = job.tick {
+            cx = cx.at(due.aligned);
+            lane.note_late(cell.note_tick(cx.started, due.at));
         }
+        self.begin(
+            lane,
+            Current {
+                cell: Arc::clone(cell),
+                version: lease.version(),
+                source: lent.as_ref().map(|(cell, lease)| (Arc::clone(cell), lease.version())),
+                since: cx.started,
+                deadline,
+                cancelled: Arc::clone(&self.cancelled),
+            },
+        );
+        let outcome = attempt(&mut lease, &cx, lent.as_mut().map(|(_, lease)| lease));
+        if outcome == Outcome::Published && !self.is_given_up(lane) {
+            offer(cell, &mut lease, &cx);
+        }
+        let took = cx.started.elapsed();
+        let cpu = clock.lap();
+        if self.end(lane) {
+            cell.note(&mut lease, outcome, took, cpu, reason);
+            return;
+        }
+        cell.note_late(cpu);
+        if let Some(pipeline) = lease.get() {
+            pipeline.withdraw();
+        }
+        drop((lease, lent));
+        self.meters.stuck(self.shared.come_back());
+        tracing::info!(input = cell.key, seconds = took.as_secs_f64(), "came back, too late");
+    }
+
+    fn begin(&self, lane: &Lane, current: Current) {
+        lane.desk().round.current = Some(current);
+    }
+
+    fn is_given_up(&self, lane: &Lane) -> bool {
+        lane.desk().generation != self.generation
+    }
+
+    /// Ends a collection; false when this worker has been given up meanwhile. In one step, so that nobody gives it up
+    /// for a pipeline that it has just left.
+    fn end(&mut self, lane: &Lane) -> bool {
+        let mut desk = lane.desk();
+        if desk.generation != self.generation {
+            return false;
+        }
+        // Where it could not be given up, it was only told.
+        if desk.round.current.take().is_some_and(|current| current.is_cancelled()) {
+            self.cancelled = Arc::default();
+        }
+        true
+    }
+
+    /// Encodes for everyone who waits by now, and ends the round.
+    fn deliver(&mut self, lane: &Lane, clock: &mut CpuClock) {
+        let started = {
+            let mut desk = lane.desk();
+            let Desk { round, waiters, .. } = &mut *desk;
+            // Who comes during a round that leaves inputs out would be shown what they left earlier.
+            let served = if round.all { waiters.len() } else { round.waiters };
+            self.waiters.extend(waiters.drain(..served));
+            round.running = false;
+            round.started.take().unwrap_or_else(Instant::now)
+        };
+        if lane.index != SCRAPES {
+            return;
+        }
+        self.meters.collected(started.elapsed());
         if self.waiters.is_empty() {
             return;
         }
         self.press.forget();
+        let until = (started + self.shared.budget).max(Instant::now() + LEAST_WAIT);
+        let roster = self.shared.roster();
         for waiter in std::mem::take(&mut self.waiters) {
-            let page = self.press.page(&waiter.want, &self.shared.cells, &self.meters);
+            let page = self.press.page(&waiter.want, &roster.cells, until, &self.meters);
             self.meters.scraped();
             // A scraper that has gone does not wait.
             let _gone = waiter.reply.send(Ok(page));
@@ -151,80 +242,33 @@ impl Worker {
     }
 }
 
-/// Lists what is to be collected: everything that is due, and for scrapers what has no schedule.
-fn lay_out(desk: &mut MutexGuard<'_, Desk>, cells: &[Cell]) {
-    let desk = &mut **desk;
-    let all = desk.waiters.iter().any(|waiter| waiter.want.names.is_empty());
-    let wanted = |key: &str| all || desk.waiters.iter().any(|w| w.want.names.iter().any(|name| name == key));
-    desk.round.list.clear();
-    // Taken from the end, so written backwards: the order of the exposition is the order of collection,
-    // and what describes the agent itself comes last.
-    for (index, cell) in cells.iter().enumerate().rev() {
-        let is_asked_for = cell.schedule.is_none() && !desk.waiters.is_empty() && wanted(&cell.key);
-        if is_asked_for && cell.takes_part() {
-            desk.round.list.push((index, None));
-        }
-    }
-    let due = desk.due.drain(..).filter(|(index, _)| cells[*index].takes_part());
-    desk.round.list.extend(due.map(|(index, tick)| (index, Some(tick))));
-    desk.round.running = true;
-    (desk.round.all, desk.round.waiters, desk.round.ticked) = (all, desk.waiters.len(), desk.ticked.len());
-    desk.round.started = Some(Instant::now());
+/// Takes out the pipeline whose frames are wanted.
+fn lend(source: &Source, until: Instant) -> Result<(&Arc<Cell>, Lease<'_>), String> {
+    let cell = source.cell.as_ref().ok_or_else(|| format!("its source `{}` does not exist", source.key))?;
+    Ok((cell, cell.lend(until)?))
 }
 
-/// Makes pages, each at most once a round.
-#[derive(Default)]
-struct Press {
-    encoder: Encoder,
-    gzip: Gzip,
-    made: Vec<(Want, Page)>,
+/// One collection. An input's panic is caught by its pipeline, which then leaves it alone for a while.
+fn attempt(lease: &mut Lease<'_>, cx: &CollectContext, source: Option<&mut Lease<'_>>) -> Outcome {
+    let Some(pipeline) = lease.get() else { return Outcome::Skipped };
+    let frame = source.and_then(|source| source.get()).map(|source| source.frame());
+    catch_unwind(AssertUnwindSafe(|| pipeline.collect(cx, frame))).unwrap_or_else(|_| {
+        pipeline.withdraw();
+        Outcome::Panicked
+    })
 }
 
-impl Press {
-    /// Lets go of the last round's pages, so that their memory can be used again.
-    fn forget(&mut self) {
-        self.made.clear();
-    }
-
-    fn page(&mut self, want: &Want, cells: &[Cell], meters: &EngineMeters) -> Page {
-        let key = Want { timeout: None, ..want.clone() };
-        if let Some((_, page)) = self.made.iter().find(|(made, _)| *made == key) {
-            return page.clone();
-        }
-        let plain = Want { gzip: false, ..key.clone() };
-        let made = self.made.iter().find(|(made, _)| *made == plain).map(|(_, page)| page.clone());
-        let page = made.unwrap_or_else(|| {
-            let page = Page { body: self.encode(&plain.names, plain.format, cells, meters), gzip: false };
-            self.made.push((plain, page.clone()));
-            page
-        });
-        if !want.gzip {
-            return page;
-        }
-        let Some(body) = self.gzip.compress(&page.body) else { return page };
-        let page = Page { body, gzip: true };
-        self.made.push((key, page.clone()));
-        page
-    }
-
-    fn encode(
-        &mut self,
-        names: &[String],
-        format: Format,
-        cells: &[Cell],
-        meters: &EngineMeters,
-    ) -> bytes::Bytes {
-        let chosen = cells.iter().filter(|cell| names.is_empty() || names.contains(&cell.key));
-        let chosen = chosen.filter(|cell| cell.is_shown());
-        let pipelines: Vec<MutexGuard<'_, Box<dyn Pipeline>>> = chosen.filter_map(Cell::pipeline).collect();
-        let frames: Vec<&Frame> = pipelines.iter().map(|pipeline| pipeline.frame()).collect();
-        if names.is_empty() {
-            let page = self.encoder.encode(format, &frames);
-            meters.layout(self.encoder.layout().clashes, self.encoder.layout().duplicates);
-            page
-        } else {
-            // A selection has a layout of its own; the kept one stays as it is.
-            Encoder::default().encode(format, &frames)
+/// Offers what was published to the places where it goes.
+fn offer(cell: &Cell, lease: &mut Lease<'_>, cx: &CollectContext) {
+    let Some(pipeline) = lease.get() else { return };
+    for output in pipeline.outputs() {
+        let offered = || output.offer(&cell.key, cx.aligned_timestamp, pipeline.frame());
+        if catch_unwind(AssertUnwindSafe(offered)).is_err() {
+            tracing::error!(
+                pipeline = cell.key,
+                output = output.name(),
+                "panicked when it was offered a frame"
+            );
         }
     }
 }

@@ -4,15 +4,18 @@
 //! in the page in every format; that allocates, and this is the one input whose cycle does. The figures of
 //! the pipelines, most of the series, are read where the engine keeps them.
 
+use std::time::Instant;
+
 use metrics::gauge;
 
 use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
     catalogue::{Label, Metric, Since, Source, Unit},
+    engine::LANES,
     process::{self, Resident},
     source::parse,
-    telemetry::{self, Figures},
+    telemetry::{self, Figures, Lane},
 };
 
 /// Definition.
@@ -32,7 +35,12 @@ pub static DEF: InputDef = InputDef {
         &INPUT_ERRORS,
         &INPUT_TIMEOUTS,
         &INPUT_PANICS,
+        &INPUT_TICKS,
         &INPUT_SKIPPED,
+        &INPUT_INTERVAL,
+        &INPUT_DISTANCE,
+        &INPUT_LATENESS,
+        &INPUT_QUARANTINE,
         &INPUT_DROPPED,
         &INPUT_CPU,
         &INPUT_SLOWDOWN,
@@ -40,6 +48,9 @@ pub static DEF: InputDef = InputDef {
         &SCRAPES,
         &COLLECTIONS,
         &COLLECTION_SECONDS,
+        &TICK_LATENESS,
+        &STUCK,
+        &LEFT_OUT,
         &CLASHES,
         &DUPLICATES,
         &HTTP_REFUSED,
@@ -118,6 +129,33 @@ static INPUT_SKIPPED: Metric = Metric::counter(
     INPUT,
 )
 .since(Since::Start);
+static INPUT_TICKS: Metric =
+    Metric::counter("agent_input_ticks_total", "Ticks of an input's schedule that were taken.", INPUT)
+        .since(Since::Start);
+static INPUT_INTERVAL: Metric = Metric::gauge(
+    "agent_input_interval_seconds",
+    "Distance of the ticks of an input's schedule, as it is configured.",
+    INPUT,
+)
+.unit(Unit::Seconds);
+static INPUT_DISTANCE: Metric = Metric::gauge(
+    "agent_input_tick_distance_seconds",
+    "Time between the last two collections of an input that has a schedule.",
+    INPUT,
+)
+.unit(Unit::Seconds);
+static INPUT_LATENESS: Metric = Metric::gauge(
+    "agent_input_tick_lateness_max_seconds",
+    "How long after its time a collection began, at the worst, in the last minute or two.",
+    INPUT,
+)
+.unit(Unit::Seconds);
+static INPUT_QUARANTINE: Metric = Metric::gauge(
+    "agent_input_quarantine_seconds",
+    "For how long an input that panicked is still left alone.",
+    INPUT,
+)
+.unit(Unit::Seconds);
 static INPUT_DROPPED: Metric = Metric::counter(
     "agent_input_dropped_samples_total",
     "Samples of an input that were left out, by why.",
@@ -148,6 +186,25 @@ static COLLECTIONS: Metric = Metric::counter(
 static COLLECTION_SECONDS: Metric =
     Metric::gauge("agent_collection_duration_seconds", "How long the last collection took.", &[])
         .unit(Unit::Seconds);
+static TICK_LATENESS: Metric = Metric::histogram(
+    "agent_tick_lateness_seconds",
+    "How long after their time the collections of inputs with a schedule began, by the thread that runs them.",
+    Lane::LATENESS,
+    &[Label::fixed("lane", LANES)],
+)
+.unit(Unit::Seconds)
+.since(Since::Start);
+static STUCK: Metric = Metric::gauge(
+    "agent_stuck_threads",
+    "Threads that an input keeps beyond its deadline; the states of inputs say which.",
+    &[],
+);
+static LEFT_OUT: Metric = Metric::counter(
+    "agent_pages_without_busy_inputs_total",
+    "Times that an input was left out of a page because its scheduled collection took longer than the page could wait.",
+    &[],
+)
+.since(Since::Start);
 static CLASHES: Metric = Metric::gauge(
     "agent_clashing_families",
     "Families left out of the page because another one of the same name has another type.",
@@ -279,6 +336,9 @@ impl Input for Agent {
 
     fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
         telemetry::for_each(|figures| deliver_figures(figures, acc));
+        telemetry::for_each_lane(|lane| {
+            acc.put(&TICK_LATENESS, &[lane.name.as_bytes()], &lane.lateness);
+        });
         self.note_process();
         self.text.clear();
         telemetry::recorder()
@@ -313,9 +373,21 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
         (&INPUT_ERRORS, figures.errors),
         (&INPUT_TIMEOUTS, figures.timeouts),
         (&INPUT_PANICS, figures.panics),
-        (&INPUT_SKIPPED, figures.skipped_ticks),
+        (&INPUT_SKIPPED, figures.pace.map_or(0, |pace| pace.skipped)),
     ] {
         acc.put(metric, &[input], count);
+    }
+    if let Some(pace) = &figures.pace {
+        acc.put(&INPUT_TICKS, &[input], pace.ticks);
+        acc.put(&INPUT_INTERVAL, &[input], pace.interval.as_secs_f64());
+        acc.put(&INPUT_LATENESS, &[input], pace.worst.get().as_secs_f64());
+        if let Some(distance) = pace.distance {
+            acc.put(&INPUT_DISTANCE, &[input], distance.as_secs_f64());
+        }
+    }
+    if let Some(quarantine) = figures.quarantine {
+        let left = quarantine.until.saturating_duration_since(Instant::now());
+        acc.put(&INPUT_QUARANTINE, &[input], left.as_secs_f64());
     }
     acc.put(&INPUT_CPU, &[input], figures.cpu.as_secs_f64());
     acc.put(&INPUT_SLOWDOWN, &[input], f64::from(figures.every.max(1)));

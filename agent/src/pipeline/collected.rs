@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Losses, Outcome, Pipeline, Rules, Schedule, State};
+use super::{Losses, Outcome, Pipeline, Quarantine, Rules, Schedule, State};
 use crate::{
     accumulator::{Frame, Limits, SeriesStore},
     bpf::Loader,
@@ -16,6 +16,8 @@ use crate::{
 
 /// How often an unsupported input is tried again: a module may be loaded, a file may appear.
 const RETRY_UNSUPPORTED: Duration = Duration::from_secs(60);
+/// The pause after a panic; each one in a row makes it twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after panics.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -87,7 +89,9 @@ impl Pipeline for InputPipeline {
     }
 
     fn schedule(&self) -> Option<Schedule> {
-        Some(Schedule { interval: self.config.interval?, offset: self.config.offset })
+        let schedule = Schedule::every(self.config.interval?);
+        // An offset says when exactly.
+        Some(if self.config.offset.is_zero() { schedule } else { schedule.at(self.config.offset) })
     }
 
     fn deadline(&self) -> Duration {
@@ -113,22 +117,21 @@ impl Pipeline for InputPipeline {
                 Outcome::Published
             }
             Ok(Err(InputError::Unsupported(reason))) => {
+                self.panics = 0;
                 self.fail(State::Unsupported { reason: reason.0 }, Some(RETRY_UNSUPPORTED));
                 Outcome::Skipped
             }
             Ok(Err(error)) => {
+                self.panics = 0;
                 self.fail(State::Failed { reason: error.to_string() }, None);
                 Outcome::Failed
             }
             Err(panic) => {
                 let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
                 let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                let pause = Duration::from_secs(1) * 2u32.saturating_pow(self.panics);
-                self.panics = self.panics.saturating_add(1).min(6);
-                self.fail(
-                    State::Failed { reason: format!("panicked: {text}") },
-                    Some(pause.min(LONGEST_PAUSE)),
-                );
+                let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.panics)).min(LONGEST_PAUSE);
+                self.panics = self.panics.saturating_add(1);
+                self.fail(State::Failed { reason: format!("panicked: {text}") }, Some(pause));
                 Outcome::Panicked
             }
         }
@@ -149,6 +152,11 @@ impl Pipeline for InputPipeline {
 
     fn state(&self) -> &State {
         &self.state
+    }
+
+    fn quarantine(&self) -> Option<Quarantine> {
+        let until = self.pause.filter(|_| self.panics > 0)?;
+        Some(Quarantine { until, panics: self.panics })
     }
 
     fn debug_info(&self) -> serde_json::Value {
@@ -232,6 +240,7 @@ mod tests {
         let (pipeline, outcomes) = run(&["panic", "ok"]);
         assert_eq!(outcomes, [(Outcome::Panicked, 0), (Outcome::Skipped, 0)]);
         assert_eq!(pipeline.state().to_string(), "failed (panicked: told to)");
+        assert_eq!(pipeline.quarantine().map(|quarantine| quarantine.panics), Some(1));
     }
 
     #[test]

@@ -8,7 +8,10 @@ mod state;
 mod task;
 mod transform;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use self::{
     collected::InputPipeline,
@@ -49,6 +52,10 @@ pub trait Pipeline: Send {
     }
     /// What it is doing.
     fn state(&self) -> &State;
+    /// Whether it is left alone for a while because it panicked.
+    fn quarantine(&self) -> Option<Quarantine> {
+        None
+    }
     /// Whatever helps to understand it.
     fn debug_info(&self) -> serde_json::Value;
     /// Series and samples that were left out so far.
@@ -70,6 +77,15 @@ pub enum Outcome {
     Failed,
     /// It panicked.
     Panicked,
+}
+
+/// A pipeline that panicked is left alone, after each time in a row for twice as long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Until when.
+    pub until: Instant,
+    /// Panics in a row.
+    pub panics: u32,
 }
 
 /// What was left out so far.

@@ -2,7 +2,12 @@
 
 use std::{
     fs,
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -62,6 +67,42 @@ pub(crate) fn pipeline(
 ) -> Box<dyn Pipeline> {
     let config = PipelineConfig { deadline: DEADLINE, ..PipelineConfig::new(def) };
     Box::new(InputPipeline::new(&config, Box::new(Scripted(def, script))))
+}
+
+/// A pipeline with a clock of its own.
+pub(crate) fn every(
+    def: &'static InputDef,
+    interval: Duration,
+    script: impl FnMut(&CollectContext) -> Result<(), InputError> + Send + 'static,
+) -> Box<dyn Pipeline> {
+    let config = PipelineConfig { deadline: DEADLINE, interval: Some(interval), ..PipelineConfig::new(def) };
+    Box::new(InputPipeline::new(&config, Box::new(Scripted(def, script))))
+}
+
+/// What happens now and then: words that a script says.
+pub(crate) fn words() -> (Sender<()>, Receiver<()>) {
+    mpsc::channel()
+}
+
+/// Counts how often a script is run.
+pub(crate) fn counter()
+-> (Arc<AtomicU64>, impl FnMut(&CollectContext) -> Result<(), InputError> + Send + 'static) {
+    let count = Arc::new(AtomicU64::new(0));
+    let own = Arc::clone(&count);
+    let script = move |_: &CollectContext| {
+        own.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    (count, script)
+}
+
+/// Waits until something is the case, which it will be soon.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}: still not");
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 pub(crate) fn fine(def: &'static InputDef) -> Box<dyn Pipeline> {

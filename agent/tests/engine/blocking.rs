@@ -6,28 +6,12 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use pitot::{
-    config::PipelineConfig,
-    engine::keep_schedules,
-    input::{CollectContext, InputDef, InputError},
-    output::Want,
-    pipeline::{InputPipeline, Pipeline},
-};
+use pitot::output::Want;
 
 use crate::bench::{
-    Bench, DEADLINE, FIRST, LAST, ODD, PATIENCE, SECOND, Scripted, blocking, fine, pipeline, present,
-    threads, wait,
+    Bench, DEADLINE, FIRST, LAST, ODD, PATIENCE, SECOND, blocking, every, fine, pipeline, present, threads,
+    wait,
 };
-
-/// A pipeline with a clock of its own.
-fn every(
-    def: &'static InputDef,
-    interval: Duration,
-    script: impl FnMut(&CollectContext) -> Result<(), InputError> + Send + 'static,
-) -> Box<dyn Pipeline> {
-    let config = PipelineConfig { deadline: DEADLINE, interval: Some(interval), ..PipelineConfig::new(def) };
-    Box::new(InputPipeline::new(&config, Box::new(Scripted(def, script))))
-}
 
 #[test]
 fn an_input_that_blocks_costs_its_own_series_and_one_thread_and_comes_back() {
@@ -89,7 +73,7 @@ fn a_scheduled_input_that_blocks_holds_up_neither_scrapes_nor_other_schedules() 
         Ok(())
     });
     let bench = Bench::new(vec![fine(&FIRST), blocks, counts]);
-    let keeper = bench.runtime.spawn(keep_schedules(bench.engine.clone()));
+    bench.engine.keep_schedules();
     let (mut seen, start) = (Vec::new(), Instant::now());
     while seen.len() < 5 {
         let (page, took) = bench.scrape();
@@ -103,7 +87,6 @@ fn a_scheduled_input_that_blocks_holds_up_neither_scrapes_nor_other_schedules() 
         let since = at.duration_since(UNIX_EPOCH).unwrap();
         assert_eq!(since.as_millis() % 200, 0, "{since:?} is no multiple of the interval");
     }
-    keeper.abort();
 }
 
 #[test]

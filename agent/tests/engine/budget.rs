@@ -35,7 +35,7 @@ fn a_slowed_input_is_collected_now_and_then_and_shown_in_between() {
     let (odd, count) = counted();
     let bench = Bench::new(vec![fine(&FIRST), odd]);
     bench.scrape();
-    bench.engine.restrict(1, 4);
+    bench.engine.restrict("odd", 4);
     for scrapes in 0..12 {
         assert_eq!(count.load(Ordering::Relaxed), 1 + u32::div_ceil(scrapes, 4));
         assert_eq!(present(&bench.scrape().0), ["first", "odd"]);
@@ -47,7 +47,7 @@ fn a_slowed_input_is_collected_now_and_then_and_shown_in_between() {
     let (first, odd) = (bench.report("first").age_seconds.unwrap(), report.age_seconds.unwrap());
     assert!(odd > first, "{odd} {first}");
 
-    bench.engine.restrict(1, 1);
+    bench.engine.restrict("odd", 1);
     bench.scrape();
     bench.scrape();
     assert_eq!(count.load(Ordering::Relaxed), 4 + 2);
@@ -59,7 +59,7 @@ fn a_shed_input_is_gone_at_once_and_comes_back_with_new_values_only() {
     let (odd, count) = counted();
     let bench = Bench::new(vec![fine(&FIRST), odd]);
     bench.scrape();
-    bench.engine.restrict(1, 0);
+    bench.engine.restrict("odd", 0);
     let report = bench.report("odd");
     assert_eq!((report.state.word(), report.slowdown, report.series), ("off", 0, 0));
     for _ in 0..3 {
@@ -67,7 +67,7 @@ fn a_shed_input_is_gone_at_once_and_comes_back_with_new_values_only() {
     }
     assert_eq!(count.load(Ordering::Relaxed), 1);
 
-    bench.engine.restrict(1, 8);
+    bench.engine.restrict("odd", 8);
     // The first occasion is taken, so that nothing is shown that is from before.
     assert_eq!(present(&bench.scrape().0), ["first", "odd"]);
     assert_eq!((count.load(Ordering::Relaxed), bench.report("odd").state.word()), (2, "degraded"));
@@ -77,12 +77,12 @@ fn a_shed_input_is_gone_at_once_and_comes_back_with_new_values_only() {
 fn what_a_restricted_input_fails_with_is_still_said() {
     let bench =
         Bench::new(vec![pipeline(&ODD, |_| Err(pitot::input::InputError::Other("broken".to_owned())))]);
-    bench.engine.restrict(0, 2);
+    bench.engine.restrict("odd", 2);
     bench.scrape();
     assert_eq!(bench.report("odd").state.to_string(), "failed (broken)");
-    bench.engine.restrict(0, 0);
+    bench.engine.restrict("odd", 0);
     assert_eq!(bench.report("odd").state.word(), "off");
-    bench.engine.restrict(0, 1);
+    bench.engine.restrict("odd", 1);
     assert_eq!(bench.report("odd").state.to_string(), "failed (broken)");
 }
 
@@ -105,11 +105,11 @@ fn a_closed_input_lets_go_of_what_it_holds() {
     });
     let bench = Bench::new(vec![odd, fine(&LAST)]);
     bench.scrape();
-    assert!(bench.engine.close(0, "too dear"));
+    assert!(bench.engine.close("odd", "too dear"));
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
     assert_eq!(bench.report("odd").state.to_string(), "off (too dear)");
     assert_eq!(present(&bench.scrape().0), ["last"]);
-    bench.engine.restrict(0, 1);
+    bench.engine.restrict("odd", 1);
     assert_eq!(present(&bench.scrape().0), ["last"]);
 }
 

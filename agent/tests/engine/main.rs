@@ -2,7 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(clippy::disallowed_methods, reason = "an input that is slow sleeps")]
 
+mod apply;
 mod bench;
 mod blocking;
 mod budget;
+mod lanes;
 mod late;
+mod pace;
+mod sources;
