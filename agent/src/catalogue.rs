@@ -4,7 +4,11 @@
 //! lines, configuration keys and their validation, the generated documents, `pitot inputs` and the worst-case
 //! number of series.
 
-use std::{fmt, ops::Range};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use pitot_common::histogram::Scale;
 
@@ -242,6 +246,36 @@ impl Metric {
         Self::new(name, help, Kind::Histogram(buckets), labels)
     }
 
+    /// A definition that is made at run time. It stays for good, and equal ones are one: their number is that of
+    /// the definitions that configurations ever asked for.
+    pub fn interned(name: &str, help: &str, kind: Kind, unit: Unit, labels: &[Label]) -> &'static Self {
+        static ALL: Mutex<Vec<&'static Metric>> = Mutex::new(Vec::new());
+        // Nothing is left half done inside.
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |one: &&&'static Self| {
+            one.name == name
+                && one.help == help
+                && one.kind == kind
+                && one.unit == unit
+                && one.labels == labels
+        };
+        if let Some(one) = all.iter().find(same) {
+            return one;
+        }
+        let since = if matches!(kind, Kind::Gauge | Kind::Info) { Since::Now } else { Since::Start };
+        let made = Self {
+            name: name.to_owned().leak(),
+            help: help.to_owned().leak(),
+            kind,
+            unit,
+            labels: labels.to_vec().leak(),
+            since,
+        };
+        let made: &'static Self = Box::leak(Box::new(made));
+        all.push(made);
+        made
+    }
+
     /// With a unit.
     pub const fn unit(self, unit: Unit) -> Self {
         Self { unit, ..self }
@@ -307,6 +341,12 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// The unit that a metric name ends in.
+    pub fn of_name(name: &str) -> Self {
+        let ends = |unit: &Self| name.strip_suffix(unit.suffix()).is_some_and(|stem| stem.ends_with('_'));
+        [Self::Seconds, Self::Bytes, Self::Ratio].into_iter().find(ends).unwrap_or(Self::None)
+    }
+
     /// The suffix of a metric name, and the word of a UNIT line.
     pub const fn suffix(self) -> &'static str {
         match self {
@@ -344,7 +384,7 @@ impl Since {
 }
 
 /// A label and how many values it may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Label {
     /// Name.
     pub name: &'static str,
@@ -353,7 +393,7 @@ pub struct Label {
 }
 
 /// The values of a label.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Values {
     /// A closed list.
     Fixed(&'static [&'static str]),

@@ -5,22 +5,31 @@
 //! only stores values, [`MemoryAccumulator`] keeps owned copies for tests and small programs,
 //! [`Prefixed`] passes samples on under a longer name.
 
+mod formula;
+mod frame;
 mod histogram;
+mod key;
 mod memory;
+mod naming;
 mod prefix;
 mod render;
-pub(crate) mod series;
+mod series;
 
 use std::fmt;
 
 use crate::catalogue::Metric;
 
+#[cfg(test)]
+pub(crate) use self::naming::AsIs;
 pub(crate) use self::render::HistogramLines;
 pub use self::{
+    formula::{DEPTH, Formula, Formulas, Op, evaluate},
+    frame::{Beginnings, Family, Frame, Series},
     histogram::Histogram,
     memory::{MemoryAccumulator, OwnedSample, OwnedValue},
+    naming::{Candidate, Change, Labels, Naming, Verdict, Wanted},
     prefix::Prefixed,
-    series::{Beginnings, Family, Frame, Limits, Naming, Series, SeriesStore},
+    series::{Limits, SeriesStore},
 };
 
 /// One measured value of one series.

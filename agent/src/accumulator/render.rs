@@ -1,9 +1,9 @@
 //! What a series looks like outside, rendered once at its birth.
 
 use bytes::Bytes;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{WireType, decode_varint, encode_key, encode_varint};
 
-use super::Sample;
+use super::Labels;
 use crate::catalogue::{Buckets, Kind};
 
 /// Everything of a series' exposition that does not change.
@@ -27,27 +27,15 @@ pub(crate) struct HistogramLines {
 }
 
 impl Rendered {
-    pub(super) fn new(name: &str, sample: &Sample<'_>, tags: &[(String, String)]) -> Self {
-        let own = sample
-            .metric
-            .labels
-            .iter()
-            .map(|l| l.name)
-            .zip(sample.labels.iter().map(|v| String::from_utf8_lossy(v)));
-        let mut labels: Vec<(&str, _)> = own.collect();
-        for (tag, value) in tags {
-            if !labels.iter().any(|(name, _)| name == tag) {
-                labels.push((tag, value.into()));
-            }
-        }
+    pub(super) fn new(name: &str, kind: Kind, labels: &Labels<'_>) -> Self {
         let mut text = String::new();
         let mut proto = Vec::new();
-        for (label, value) in &labels {
+        for (label, value) in labels {
             push_label(&mut text, label, value);
             push_pair(&mut proto, label, value);
         }
         let mut rendered = Self { proto_labels: proto.into(), ..Self::default() };
-        match sample.metric.kind {
+        match kind {
             Kind::Histogram(buckets) => {
                 rendered.histogram = Some(Box::new(histogram_lines(name, &text, buckets)));
             }
@@ -69,6 +57,16 @@ impl Rendered {
     /// The labels in protobuf.
     pub(crate) fn proto_labels(&self) -> &[u8] {
         &self.proto_labels
+    }
+
+    /// Names and values of the labels.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = &*self.proto_labels;
+        std::iter::from_fn(move || {
+            let mut pair = field(&mut rest)?;
+            let (name, value) = (field(&mut pair)?, field(&mut pair)?);
+            Some((str::from_utf8(name).ok()?, str::from_utf8(value).ok()?))
+        })
     }
 
     /// What tells this series from others of its family.
@@ -129,36 +127,26 @@ fn push_pair(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(&pair);
 }
 
+/// Takes the next length-delimited field off a message.
+fn field<'a>(message: &mut &'a [u8]) -> Option<&'a [u8]> {
+    decode_varint(message).ok()?;
+    let len = usize::try_from(decode_varint(message).ok()?).ok()?;
+    let (head, rest) = message.split_at_checked(len)?;
+    *message = rest;
+    Some(head)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        accumulator::Value,
-        catalogue::{Label, Metric},
-    };
-
-    static HOSTILE: Metric = Metric::gauge("m", "M.", &[Label::bounded("path", 9)]);
 
     #[test]
-    fn label_values_are_escaped() {
-        let sample = Sample {
-            metric: &HOSTILE,
-            prefix: "",
-            part: b"",
-            labels: &[b"a\"b\\c\nd"],
-            value: Value::Number(0.0),
-        };
-        let rendered = Rendered::new("m", &sample, &[]);
-        assert_eq!(rendered.line(), br#"m{path="a\"b\\c\nd"} "#);
-    }
-
-    #[test]
-    fn the_metrics_own_label_wins_over_a_tag() {
-        let sample =
-            Sample { metric: &HOSTILE, prefix: "", part: b"", labels: &[b"x"], value: Value::Number(0.0) };
-        let tags = [("path".to_owned(), "tag".to_owned()), ("rack".to_owned(), "7".to_owned())];
-        let rendered = Rendered::new("m", &sample, &tags);
-        assert_eq!(rendered.line(), br#"m{path="x",rack="7"} "#);
+    fn label_values_are_escaped_and_can_be_read_back() {
+        let labels = vec![("path", "a\"b\\c\nd".into()), ("empty", "".into())];
+        let rendered = Rendered::new("m", Kind::Gauge, &labels);
+        assert_eq!(rendered.line(), br#"m{path="a\"b\\c\nd",empty=""} "#);
+        let read: Vec<_> = rendered.labels().collect();
+        assert_eq!(read, [("path", "a\"b\\c\nd"), ("empty", "")]);
     }
 
     #[test]

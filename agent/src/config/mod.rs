@@ -19,7 +19,6 @@ use crate::{
     source::Roots,
 };
 
-#[cfg(test)]
 pub(crate) use self::check::is_label_name;
 pub(crate) use self::value::parse_duration;
 pub use self::{

@@ -42,6 +42,7 @@ pub static DEF: InputDef = InputDef {
         &INPUT_LATENESS,
         &INPUT_QUARANTINE,
         &INPUT_DROPPED,
+        &INPUT_FOLDED,
         &INPUT_CPU,
         &INPUT_SLOWDOWN,
         &INPUT_SHED,
@@ -159,7 +160,16 @@ static INPUT_QUARANTINE: Metric = Metric::gauge(
 static INPUT_DROPPED: Metric = Metric::counter(
     "agent_input_dropped_samples_total",
     "Samples of an input that were left out, by why.",
-    &[Label::bounded("input", 64), Label::fixed("reason", &["series_limit", "duplicate"])],
+    &[
+        Label::bounded("input", 64),
+        Label::fixed("reason", &["series_limit", "duplicate", "label_conflict", "reset"]),
+    ],
+)
+.since(Since::Start);
+static INPUT_FOLDED: Metric = Metric::counter(
+    "agent_input_folded_samples_total",
+    "Samples of an input that are shown as part of a series called `other`, past the limit of series.",
+    INPUT,
 )
 .since(Since::Start);
 static INPUT_CPU: Metric = Metric::counter(
@@ -394,6 +404,9 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
     acc.put(&INPUT_SHED, &[input], figures.every == 0);
     acc.put(&INPUT_DROPPED, &[input, b"series_limit"], losses.over_limit);
     acc.put(&INPUT_DROPPED, &[input, b"duplicate"], losses.duplicates);
+    acc.put(&INPUT_DROPPED, &[input, b"label_conflict"], losses.conflicts);
+    acc.put(&INPUT_DROPPED, &[input, b"reset"], losses.resets);
+    acc.put(&INPUT_FOLDED, &[input], losses.folded);
 }
 
 /// Delivers one rendered line; false when it has no definition or not the labels that it should have.

@@ -1,9 +1,11 @@
 //! Frames for the tests of the encoders.
 
+use std::time::Instant;
+
 use pitot_common::histogram::{Scale, TIME_SLOTS};
 
 use crate::{
-    accumulator::{Accumulator, Histogram, Limits, Naming, SeriesStore},
+    accumulator::{Accumulator, AsIs, Histogram, Limits, SeriesStore},
     catalogue::{Buckets, Label, Metric, Unit},
 };
 
@@ -19,17 +21,6 @@ static OLD: Metric = Metric::untyped("node_old", "Whatever.", &[]);
 pub(super) static WAIT: Metric =
     Metric::histogram("node_wait_seconds", "Waits.", BUCKETS, &[Label::cpu()]).unit(Unit::Seconds);
 
-struct AsIs;
-
-impl Naming for AsIs {
-    fn export(&self, raw: &str) -> Option<String> {
-        Some(raw.to_owned())
-    }
-    fn tags(&self) -> &[(String, String)] {
-        &[]
-    }
-}
-
 /// A store after one cycle with these samples.
 pub(super) fn store(samples: impl FnOnce(&mut dyn Accumulator)) -> SeriesStore {
     let mut store = SeriesStore::new(Box::new(AsIs), Limits::default());
@@ -39,7 +30,7 @@ pub(super) fn store(samples: impl FnOnce(&mut dyn Accumulator)) -> SeriesStore {
 
 /// Another cycle.
 pub(super) fn cycle(store: &mut SeriesStore, samples: impl FnOnce(&mut dyn Accumulator)) {
-    store.begin();
+    store.begin(Instant::now());
     samples(store);
     store.publish();
 }

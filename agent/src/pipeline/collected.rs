@@ -103,7 +103,7 @@ impl Pipeline for InputPipeline {
         if self.pause.is_some_and(|until| cx.started < until) {
             return Outcome::Skipped;
         }
-        self.store.begin();
+        self.store.begin(cx.started);
         let store = &mut self.store;
         // What an input leaves half done is its own; the store takes nothing from a failed cycle.
         let result = catch_unwind(AssertUnwindSafe(|| input.collect(cx, store)));
@@ -164,17 +164,24 @@ impl Pipeline for InputPipeline {
     }
 
     fn losses(&self) -> Losses {
-        Losses { over_limit: self.store.over_limit, duplicates: self.store.duplicates }
+        Losses::of(&self.store)
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {
         if let (Some(new), Some(old)) = (&mut self.input, old.input()) {
             new.update_from(old);
         }
+        if let Some(store) = old.store() {
+            self.store.take_over(store);
+        }
     }
 
     fn input(&mut self) -> Option<&mut dyn Input> {
         self.input.as_deref_mut()
+    }
+
+    fn store(&mut self) -> Option<&mut SeriesStore> {
+        Some(&mut self.store)
     }
 }
 

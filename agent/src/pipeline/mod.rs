@@ -18,10 +18,10 @@ pub use self::{
     schedule::Schedule,
     state::State,
     task::{Aggregate, Select, SqlTask},
-    transform::{Rules, TransformConfig},
+    transform::{Complaint, Manipulation, Pattern, Rules, TagPolicy, TransformConfig, ValueRule},
 };
 use crate::{
-    accumulator::Frame,
+    accumulator::{Frame, SeriesStore},
     input::{CollectContext, Input},
     output::Output,
 };
@@ -64,6 +64,10 @@ pub trait Pipeline: Send {
     fn update_from(&mut self, old: &mut dyn Pipeline);
     /// Its input, for [`Self::update_from`].
     fn input(&mut self) -> Option<&mut dyn Input>;
+    /// What it remembers of its series, for [`Self::update_from`].
+    fn store(&mut self) -> Option<&mut SeriesStore> {
+        None
+    }
 }
 
 /// How a collection ended.
@@ -88,11 +92,31 @@ pub struct Quarantine {
     pub panics: u32,
 }
 
-/// What was left out so far.
+/// What was left out so far, in samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Samples past the limit of series.
+    /// Past the limit of series, and not folded: an info metric, one without labels to fold, or too many even
+    /// for that.
     pub over_limit: u64,
-    /// Samples of a series that had already been delivered.
+    /// Of a series that had already been delivered.
     pub duplicates: u64,
+    /// With a label that is also a tag, where that is refused.
+    pub conflicts: u64,
+    /// Differences and rates of a counter that had fallen.
+    pub resets: u64,
+    /// Not lost: shown as part of a series called `other`.
+    pub folded: u64,
+}
+
+impl Losses {
+    /// What a store has counted.
+    pub fn of(store: &SeriesStore) -> Self {
+        Self {
+            over_limit: store.over_limit,
+            duplicates: store.duplicates,
+            conflicts: store.conflicts,
+            resets: store.resets,
+            folded: store.folded,
+        }
+    }
 }

@@ -56,15 +56,16 @@ fn names_tags_filters_bounds_and_options_are_as_configured() {
 }
 
 #[test]
-fn past_the_bound_series_are_left_out_and_counted() {
+fn past_the_bound_series_fold_into_one_and_are_counted() {
     let trees = trees("small");
     let config = "[input.netdev]\nmax_series = 1\n";
     let agent = Agent::start(config, &trees.iter().map(String::as_str).collect::<Vec<_>>());
     let read = Exposition::read(&agent.page());
     let devices = read.series.iter().filter(|series| series.name == "node_network_receive_bytes_total");
-    assert_eq!(devices.count(), 1);
-    let lost = [("input", "netdev"), ("reason", "series_limit")];
-    assert!(read.value("pitot_agent_input_dropped_samples_total", &lost) > Some(0.0));
+    let devices: Vec<_> = devices.map(|series| series.labels["device"].clone()).collect();
+    assert_eq!(devices, ["lo", "other"]);
+    let folded = read.value("pitot_agent_input_folded_samples_total", &[("input", "netdev")]);
+    assert!(folded > Some(0.0));
 }
 
 #[test]

@@ -277,7 +277,7 @@ pub static INPUT_KEYS: &[Key<PipelineConfig>] = &[
     Key {
         name: "max_series",
         slot: Slot::Count(|input| &mut input.transform.max_series),
-        help: "Series that one metric may have; samples of further ones are left out and counted.",
+        help: "Series that one metric may have by themselves; further ones are shown as one called `other`.",
         unset: None,
     },
 ];
