@@ -22,7 +22,7 @@
 //!
 //! Beside the flow: [`catalogue`] (what an input is, as data), [`config`], [`tasks`] and [`cli`]; [`engine`] runs the
 //! pipelines, [`telemetry`] is what the agent says about itself, [`budget`] holds it to what it may cost and
-//! [`cost`] prints that; [`server`] serves all of it.
+//! [`cost`] prints that; [`explain`] is what `pitot check` says; [`server`] serves all of it.
 
 pub mod catalogue;
 
@@ -40,6 +40,7 @@ pub mod config;
 pub mod tasks;
 pub mod budget;
 pub mod cost;
+pub mod explain;
 pub mod docs;
 pub mod privilege;
 pub mod cli;

@@ -310,3 +310,12 @@ mod tests {
         assert_eq!((pace.ticks, pace.distance, pace.worst.get()), (2, Some(millis(30)), millis(7)));
     }
 }
+
+/// Exports how many tasks there are in each state, and whether what runs is what the configuration says.
+pub(crate) fn note_tasks(tasks: impl IntoIterator<Item = (&'static str, usize)>, is_current: bool) {
+    recorder();
+    for (state, count) in tasks {
+        gauge!("pitot_agent_tasks", "state" => state).set(count as f64);
+    }
+    gauge!("pitot_agent_config_current").set(if is_current { 1.0 } else { 0.0 });
+}

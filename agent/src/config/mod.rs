@@ -15,7 +15,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     input::{InputDef, OptionSetting},
-    pipeline::TransformConfig,
+    pipeline::{Schedule, TransformConfig},
     source::Roots,
 };
 
@@ -146,6 +146,14 @@ impl Config {
 }
 
 impl PipelineConfig {
+    /// When it is collected; without a schedule, whenever it is scraped.
+    pub fn schedule(&self) -> Option<Schedule> {
+        let schedule = Schedule::every(self.interval?);
+        // An offset says when exactly.
+        let schedule = if self.offset.is_zero() { schedule } else { schedule.at(self.offset) };
+        Some(Schedule { spread: self.spread.unwrap_or(schedule.spread), ..schedule })
+    }
+
     /// The defaults of an input's own pipeline.
     pub fn new(def: &'static InputDef) -> Self {
         Self {

@@ -72,8 +72,12 @@ impl Press {
         if busy > 0 {
             meters.left_out(busy);
         }
-        let frames: Vec<&Frame> =
-            looks.iter().filter_map(Look::get).map(|pipeline| pipeline.frame()).collect();
+        let frames: Vec<&Frame> = looks
+            .iter()
+            .filter_map(Look::get)
+            .filter(|pipeline| pipeline.is_scraped())
+            .map(|p| p.frame())
+            .collect();
         if names.is_empty() {
             let page = self.encoder.encode(format, &frames);
             meters.layout(self.encoder.layout().clashes, self.encoder.layout().duplicates);

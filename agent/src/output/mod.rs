@@ -29,7 +29,7 @@ pub use self::{
     console::Console,
     file::RotatingFile,
     gzip::Gzip,
-    http::{Door, Page, Refused, Want, serve},
+    http::{Door, Page, Refused, Reload, Want, serve},
     layout::Layout,
     negotiate::Format,
     sink::{Sink, SinkStatus, Target},

@@ -2,6 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -9,8 +10,9 @@ use super::{Losses, Outcome, Pipeline, Quarantine, Rules, Schedule, State};
 use crate::{
     accumulator::{Frame, Limits, SeriesStore},
     bpf::Loader,
-    config::PipelineConfig,
+    config::{PROMETHEUS, PipelineConfig},
     input::{CollectContext, Input, InputError, OpenContext, Options},
+    output::Output,
     source::Roots,
 };
 
@@ -25,7 +27,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub struct InputPipeline {
     config: PipelineConfig,
     input: Option<Box<dyn Input>>,
+    /// It is to have the input of the pipeline before it; without one, it opens its own in these trees.
+    heir: Option<Roots>,
     store: SeriesStore,
+    outputs: Vec<Arc<dyn Output>>,
     state: State,
     /// Not tried again before this.
     pause: Option<Instant>,
@@ -55,11 +60,36 @@ impl InputPipeline {
         Self { store: empty.store.with(input.beginnings()), input: Some(input), state, ..empty }
     }
 
+    /// A pipeline that takes the input over of the one that it replaces ([`Pipeline::update_from`]), with all that it
+    /// holds: files, kernel programs, what it knew. If that one cannot be asked because it hangs, this one opens
+    /// an input of its own when it is first collected.
+    pub fn heir(config: &PipelineConfig, roots: &Roots) -> Self {
+        Self { heir: Some(roots.clone()), ..Self::empty(config) }
+    }
+
+    /// Opens an input while the agent runs, when kernel programs are not loaded any more.
+    pub fn open_late(config: &PipelineConfig, roots: &Roots) -> Self {
+        Self::open(config, roots, &mut Loader::off("its kernel programs are loaded at start: restart"))
+    }
+
+    /// Has the input that an earlier pipeline had, or shows why there is none.
+    fn inherit(&mut self, old: &mut dyn Pipeline) {
+        self.heir = None;
+        self.input = old.take_input();
+        self.state = old.state().clone();
+        if let Some(input) = &self.input {
+            let store = std::mem::replace(&mut self.store, Self::empty(&self.config).store);
+            self.store = store.with(input.beginnings());
+        }
+    }
+
     fn empty(config: &PipelineConfig) -> Self {
         let limits = Limits { series_per_metric: config.transform.max_series, ..Limits::default() };
         Self {
             config: config.clone(),
             input: None,
+            heir: None,
+            outputs: Vec::new(),
             store: SeriesStore::new(Box::new(Rules::of(&config.transform, config.def.prefix)), limits),
             state: State::Running { variant: None },
             pause: None,
@@ -89,9 +119,7 @@ impl Pipeline for InputPipeline {
     }
 
     fn schedule(&self) -> Option<Schedule> {
-        let schedule = Schedule::every(self.config.interval?);
-        // An offset says when exactly.
-        Some(if self.config.offset.is_zero() { schedule } else { schedule.at(self.config.offset) })
+        self.config.schedule()
     }
 
     fn deadline(&self) -> Duration {
@@ -99,6 +127,10 @@ impl Pipeline for InputPipeline {
     }
 
     fn collect(&mut self, cx: &CollectContext, _source: Option<&Frame>) -> Outcome {
+        if let Some(roots) = self.heir.take() {
+            let outputs = std::mem::take(&mut self.outputs);
+            *self = Self { outputs, ..Self::open_late(&self.config, &roots) };
+        }
         let Some(input) = &mut self.input else { return Outcome::Skipped };
         if self.pause.is_some_and(|until| cx.started < until) {
             return Outcome::Skipped;
@@ -147,7 +179,8 @@ impl Pipeline for InputPipeline {
 
     fn close(&mut self, reason: &str) {
         let state = State::Off { reason: reason.to_owned() };
-        *self = Self { state, ..Self::empty(&self.config) };
+        let outputs = std::mem::take(&mut self.outputs);
+        *self = Self { state, outputs, ..Self::empty(&self.config) };
     }
 
     fn state(&self) -> &State {
@@ -168,7 +201,9 @@ impl Pipeline for InputPipeline {
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {
-        if let (Some(new), Some(old)) = (&mut self.input, old.input()) {
+        if self.heir.is_some() {
+            self.inherit(old);
+        } else if let (Some(new), Some(old)) = (&mut self.input, old.input()) {
             new.update_from(old);
         }
         if let Some(store) = old.store() {
@@ -178,6 +213,22 @@ impl Pipeline for InputPipeline {
 
     fn input(&mut self) -> Option<&mut dyn Input> {
         self.input.as_deref_mut()
+    }
+
+    fn take_input(&mut self) -> Option<Box<dyn Input>> {
+        self.input.take()
+    }
+
+    fn is_scraped(&self) -> bool {
+        self.config.outputs.iter().any(|output| output == PROMETHEUS)
+    }
+
+    fn outputs(&self) -> &[Arc<dyn Output>] {
+        &self.outputs
+    }
+
+    fn connect(&mut self, outputs: Vec<Arc<dyn Output>>) {
+        self.outputs = outputs;
     }
 
     fn store(&mut self) -> Option<&mut SeriesStore> {
@@ -240,6 +291,25 @@ mod tests {
         let (pipeline, outcomes) = run(&["ok", "broken", "ok"]);
         assert_eq!(outcomes, [(Outcome::Published, 1), (Outcome::Failed, 0), (Outcome::Published, 1)]);
         assert!(pipeline.state().is_up());
+    }
+
+    #[test]
+    fn an_heir_has_the_input_of_the_one_before_or_opens_its_own() {
+        let mut old = InputPipeline::new(&PipelineConfig::new(&DEF), Box::new(Flaky(vec!["ok"])));
+        let mut new = InputPipeline::heir(&PipelineConfig::new(&DEF), &Roots::default());
+        new.update_from(&mut old);
+        let cx = CollectContext::new(Duration::from_secs(1));
+        assert_eq!((new.collect(&cx, None), new.frame().live()), (Outcome::Published, 1));
+        // Nobody was there to inherit from.
+        let mut alone = InputPipeline::heir(&PipelineConfig::new(&DEF), &Roots::default());
+        assert_eq!(alone.collect(&cx, None), Outcome::Skipped);
+        assert_eq!(alone.state().reason(), "only for tests");
+        // What does not run goes on not running, for the same reason.
+        let mut off = InputPipeline::new(&PipelineConfig::new(&DEF), Box::new(Flaky(Vec::new())));
+        off.close("shed");
+        let mut new = InputPipeline::heir(&PipelineConfig::new(&DEF), &Roots::default());
+        new.update_from(&mut off);
+        assert_eq!((new.collect(&cx, None), new.state().reason()), (Outcome::Skipped, "shed"));
     }
 
     #[test]

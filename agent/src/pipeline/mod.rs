@@ -64,6 +64,16 @@ pub trait Pipeline: Send {
     fn update_from(&mut self, old: &mut dyn Pipeline);
     /// Its input, for [`Self::update_from`].
     fn input(&mut self) -> Option<&mut dyn Input>;
+    /// Gives its input to the pipeline that replaces it.
+    fn take_input(&mut self) -> Option<Box<dyn Input>> {
+        None
+    }
+    /// Whether what it publishes is on the pages of scrapers.
+    fn is_scraped(&self) -> bool {
+        true
+    }
+    /// Sends what it publishes to these places from now on.
+    fn connect(&mut self, _outputs: Vec<Arc<dyn Output>>) {}
     /// What it remembers of its series, for [`Self::update_from`].
     fn store(&mut self) -> Option<&mut SeriesStore> {
         None

@@ -13,8 +13,9 @@ use crate::{
 
 /// Who runs pipelines.
 pub trait Runtime: Send {
-    /// Takes pipelines in, in place of those of the same key, whose state they take over, and gives up others.
-    fn apply(&mut self, put: Vec<Box<dyn Pipeline>>, remove: Vec<String>);
+    /// Takes pipelines in, in place of those of the same key, whose state they take over, and gives up others. Says
+    /// what it could not take in.
+    fn apply(&mut self, put: Vec<Box<dyn Pipeline>>, remove: Vec<String>) -> Vec<String>;
 }
 
 /// Who builds pipelines.
@@ -133,7 +134,10 @@ impl Reconciler {
         diff.removed = self.running.keys().filter(|key| !keys.contains(*key)).cloned().collect();
         self.running.retain(|key, _| keys.contains(key));
         if !diff.is_empty() {
-            runtime.apply(put, diff.removed.clone());
+            // A configuration that was checked has nothing that cannot run: this is for what a check forgets.
+            for why in runtime.apply(put, diff.removed.clone()) {
+                tracing::error!("not run: {why}");
+            }
         }
         diff
     }

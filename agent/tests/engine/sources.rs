@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use pitot::{
@@ -64,7 +64,7 @@ impl Pipeline for Sum {
             }
         }
         self.state = State::default();
-        self.store.begin();
+        self.store.begin(Instant::now());
         (&mut self.store as &mut dyn Accumulator).put(&SUM, &[], sum);
         self.store.publish();
         Outcome::Published
