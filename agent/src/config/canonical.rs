@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Config, OutputConfig, PipelineConfig,
-    schema::{INPUT_KEYS, Key, OUTPUT_KEYS, SOURCE_KEYS, TABLES},
+    schema::{INPUT_KEYS, Key, OUTPUT_KEYS, SOURCE_KEYS, Slot, TABLES},
 };
 use crate::{catalogue::OptionValue, input::OptionSetting};
 
@@ -51,9 +51,18 @@ impl PipelineConfig {
         all
     }
 
+    /// What is made of its samples, and when. What a task adds about its target has no key in the file.
+    fn of_pipeline(&self) -> Vec<Setting> {
+        let mut own = self.clone();
+        let mut all = settings(INPUT_KEYS, &mut own);
+        let slot: Slot<Self> = Slot::Tags(|pipeline| &mut pipeline.transform.target_tags);
+        all.push(("target_tags", slot.text(&mut own).filter(|_| !self.transform.target_tags.is_empty())));
+        all
+    }
+
     /// Every setting of it that has a value, in the order of the reference.
     pub fn settings(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let all = self.of_input().into_iter().chain(settings(INPUT_KEYS, &mut self.clone()));
+        let all = self.of_input().into_iter().chain(self.of_pipeline());
         all.filter_map(|(key, text)| Some((key, text?)))
     }
 
@@ -72,9 +81,8 @@ impl PipelineConfig {
 
     /// What is different in another version of it.
     pub fn changes(&self, new: &Self) -> Vec<Change> {
-        let of_input = differing(self.of_input(), new.of_input(), true);
-        let (mut old, mut new) = (self.clone(), new.clone());
-        let mut others = differing(settings(INPUT_KEYS, &mut old), settings(INPUT_KEYS, &mut new), false);
+        let of_input = differing(&self.of_input(), &new.of_input(), true);
+        let mut others = differing(&self.of_pipeline(), &new.of_pipeline(), false);
         // One that is switched off has no input.
         others
             .iter_mut()
@@ -98,7 +106,7 @@ impl Config {
         let fixed = TABLES.iter().filter(|table| !LIVE_TABLES.contains(&table.name));
         let changed = fixed.flat_map(|table| {
             let texts = |config: &mut Config| settings(table.keys, config);
-            let changes = differing(texts(&mut old), texts(&mut new), false);
+            let changes = differing(&texts(&mut old), &texts(&mut new), false);
             changes.into_iter().map(move |change| match table.name {
                 "" => change.key,
                 name => format!("{name}.{}", change.key),
@@ -108,18 +116,14 @@ impl Config {
     }
 }
 
-fn differing(old: Vec<Setting>, new: Vec<Setting>, is_of_input: bool) -> Vec<Change> {
-    let mut keys: Vec<&str> = old.iter().chain(&new).map(|(key, _)| *key).collect();
-    let mut seen = Vec::new();
-    keys.retain(|key| {
-        !seen.contains(key) && {
-            seen.push(*key);
-            true
-        }
-    });
+/// The keys of which the values differ. Both have the keys of the same tables, in the same order, but for the options
+/// of another input.
+fn differing(old: &[Setting], new: &[Setting], is_of_input: bool) -> Vec<Change> {
     let value = |of: &[Setting], key: &str| of.iter().find(|(name, _)| *name == key).cloned();
-    let differs = |key: &&str| value(&old, key) != value(&new, key);
-    keys.into_iter().filter(differs).map(|key| Change { key: key.to_owned(), is_of_input }).collect()
+    let gone = old.iter().filter(|(key, _)| !new.iter().any(|(other, _)| other == key));
+    let keys = new.iter().chain(gone).map(|(key, _)| *key);
+    let differs = |key: &&str| value(old, key) != value(new, key);
+    keys.filter(differs).map(|key| Change { key: key.to_owned(), is_of_input }).collect()
 }
 
 impl OptionSetting {

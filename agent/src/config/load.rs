@@ -267,7 +267,8 @@ impl Report {
         self.at(place.span().start, message);
     }
 
-    fn at(&mut self, offset: usize, message: String) {
+    /// Adds a problem with what stands at a byte.
+    pub(super) fn at(&mut self, offset: usize, message: String) {
         self.problems.push((offset, message));
     }
 

@@ -11,8 +11,8 @@ pub use self::tables::{
     INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES, Table,
 };
 pub(super) use self::text::quoted;
-use self::text::{array, bytes, duration, table};
-use crate::catalogue::OptionValue;
+use self::text::{array, bytes, duration};
+use crate::{catalogue::OptionValue, pipeline::ValueRule};
 
 /// A key of the file.
 #[derive(Debug)]
@@ -55,8 +55,14 @@ pub enum Slot<T: 'static> {
     Span(fn(&mut T) -> &mut Option<Duration>),
     /// Where to listen.
     Addresses(fn(&mut T) -> &mut Vec<SocketAddr>),
-    /// The start of metric names.
-    Prefix(fn(&mut T) -> &mut Option<String>),
+    /// A text that may be absent.
+    Text(fn(&mut T) -> &mut Option<String>),
+    /// Texts.
+    Lines(fn(&mut T) -> &mut Vec<String>),
+    /// Labels, and patterns of their values.
+    LabelPatterns(fn(&mut T) -> &mut Vec<(String, Vec<String>)>),
+    /// Patterns of names, and what is done to values.
+    Values(fn(&mut T) -> &mut Vec<ValueRule>),
     /// Globs on metric names.
     Globs(fn(&mut T) -> &mut Vec<String>),
     /// Label names and values.
@@ -94,11 +100,14 @@ impl<T> Slot<T> {
             Self::Path(_) | Self::OptionalPath(_) => "path",
             Self::Duration(_) | Self::Offset(_) | Self::Interval(_) | Self::Span(_) => "duration",
             Self::Addresses(_) => "array of \"ADDR:PORT\"",
-            Self::Prefix(_) | Self::Name(_) => "string",
+            Self::Text(_) | Self::Name(_) => "string",
+            Self::Lines(_) => "array of strings",
+            Self::LabelPatterns(_) => "table of arrays of patterns",
+            Self::Values(_) => "table of `{ manipulate, keep_negative }`",
             Self::Choice(_) => "word",
             Self::Names(_) => "array of names",
             Self::Bytes(_) => "size",
-            Self::Globs(_) => "array of globs",
+            Self::Globs(_) => "array of patterns",
             Self::Tags(_) => "table of strings",
             Self::Count(_) => "integer",
             Self::Limit(_) => "number",
@@ -114,11 +123,20 @@ impl<T> Slot<T> {
             Self::Interval(field) | Self::Span(field) => quoted(&duration((*field(of))?)),
             Self::Addresses(field) => array(field(of).iter().map(ToString::to_string)),
             Self::OptionalPath(field) => quoted(&field(of).as_deref()?.to_string_lossy()),
-            Self::Prefix(field) | Self::Name(field) => quoted(field(of).as_deref()?),
+            Self::Text(field) | Self::Name(field) => quoted(field(of).as_deref()?),
             Self::Choice(choice) => quoted(choice.words.get((choice.get)(of))?),
             Self::Bytes(field) => quoted(&bytes(*field(of))),
-            Self::Globs(field) | Self::Names(field) => array(field(of).iter()),
-            Self::Tags(field) => table(field(of)),
+            Self::Globs(field) | Self::Names(field) | Self::Lines(field) => array(field(of).iter()),
+            Self::LabelPatterns(field) => {
+                text::inline(field(of).iter().map(|(label, patterns)| (label, array(patterns.iter()))))
+            }
+            Self::Values(field) => text::inline(field(of).iter().map(|rule| {
+                let which = super::value::MANIPULATIONS.iter().find(|(_, which)| *which == rule.manipulation);
+                let word = which.map_or("", |(word, _)| word);
+                let keep = if rule.keep_negative { ", keep_negative = true" } else { "" };
+                (&rule.pattern, format!("{{ manipulate = \"{word}\"{keep} }}"))
+            })),
+            Self::Tags(field) => text::inline(field(of).iter().map(|(name, value)| (name, quoted(value)))),
             Self::Count(field) => field(of).to_string(),
             Self::Limit(field) => field(of).to_string(),
         })

@@ -9,7 +9,11 @@ use super::{
     schema::Slot,
     suggest::{hint, listed},
 };
-use crate::{catalogue::OptionValue, input::OptionSetting};
+use crate::{
+    catalogue::OptionValue,
+    input::OptionSetting,
+    pipeline::{Manipulation, ValueRule},
+};
 
 /// A value and where it stands.
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
@@ -18,6 +22,9 @@ pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 pub(super) const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 /// Units of sizes and their bytes, smallest first.
 pub(super) const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+/// What may be done to values.
+pub(super) const MANIPULATIONS: [(&str, Manipulation); 3] =
+    [("gauge", Manipulation::Gauge), ("delta", Manipulation::Delta), ("rate", Manipulation::Rate)];
 /// Longer times are mistakes, and would overflow clocks.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Larger sizes are mistakes.
@@ -37,8 +44,13 @@ impl<T> Slot<T> {
             Self::Offset(field) => assign(field(target), cx.duration(value)),
             Self::Interval(field) => assign(field(target), cx.positive(value).map(Some)),
             Self::Span(field) => assign(field(target), cx.duration(value).map(Some)),
+            Self::Text(field) => {
+                assign(field(target), cx.string(value, "a string").map(|text| Some(text.to_owned())));
+            }
+            Self::Lines(field) => assign(field(target), cx.strings(value, "an array of strings")),
+            Self::LabelPatterns(field) => assign(field(target), cx.label_patterns(value)),
+            Self::Values(field) => assign(field(target), cx.value_rules(value)),
             Self::Addresses(field) => assign(field(target), cx.addresses(value)),
-            Self::Prefix(field) => assign(field(target), cx.prefix(value).map(Some)),
             Self::Globs(field) => assign(field(target), cx.strings(value, "an array of globs")),
             Self::Names(field) => assign(field(target), cx.names(value)),
             Self::Name(field) => assign(field(target), cx.name(value).map(Some)),
@@ -133,7 +145,7 @@ impl Reading<'_> {
         Some(names)
     }
 
-    fn choice(&mut self, value: &Value<'_>, words: &'static [&'static str]) -> Option<usize> {
+    fn choice(&mut self, value: &Value<'_>, words: &[&'static str]) -> Option<usize> {
         let text = self.string(value, "a word in quotes")?;
         let found = words.iter().position(|word| *word == text);
         found.or_else(|| {
@@ -157,14 +169,6 @@ impl Reading<'_> {
                     "cannot be \"{text}\": a size is a whole number and B, KiB, MiB or GiB, as in \"64MiB\""
                 ),
             ),
-        }
-    }
-
-    fn prefix(&mut self, value: &Value<'_>) -> Option<String> {
-        let text = self.string(value, "a string")?;
-        match prefix_complaint(text) {
-            None => Some(text.into()),
-            Some(message) => self.refuse(value, message),
         }
     }
 
@@ -248,6 +252,51 @@ impl Reading<'_> {
         Some(addresses)
     }
 
+    /// The entries of a table; anything else is reported.
+    fn entries<'v>(&mut self, value: &'v Value<'_>, wanted: &str) -> Option<Vec<(&'v str, &'v Value<'v>)>> {
+        let Some(table) = value.get_ref().as_table() else { return self.wrong_type(value, wanted) };
+        Some(table.iter().map(|(name, value)| (name.get_ref().as_ref(), value)).collect())
+    }
+
+    fn label_patterns(&mut self, value: &Value<'_>) -> Option<Vec<(String, Vec<String>)>> {
+        let entries = self.entries(value, "a table of labels and patterns")?;
+        let patterns = entries.into_iter().filter_map(|(label, value)| {
+            Some((label.to_owned(), self.strings(value, "a table of labels and arrays of patterns")?))
+        });
+        Some(patterns.collect())
+    }
+
+    fn value_rules(&mut self, value: &Value<'_>) -> Option<Vec<ValueRule>> {
+        const WANTED: &str = "a table of patterns and { manipulate, keep_negative }";
+        let entries = self.entries(value, WANTED)?;
+        let mut rules = Vec::new();
+        for (pattern, value) in entries {
+            let Some(fields) = self.entries(value, WANTED) else { continue };
+            let mut rule = ValueRule {
+                pattern: pattern.to_owned(),
+                manipulation: Manipulation::Gauge,
+                keep_negative: false,
+            };
+            for (name, value) in fields {
+                match name {
+                    "manipulate" => {
+                        let which = self.choice(value, &MANIPULATIONS.map(|(word, _)| word));
+                        assign(&mut rule.manipulation, which.map(|which| MANIPULATIONS[which].1));
+                    }
+                    "keep_negative" => assign(&mut rule.keep_negative, self.boolean(value)),
+                    other => {
+                        let way = hint(other, ["manipulate", "keep_negative"], || {
+                            "known are `manipulate`, `keep_negative`".to_owned()
+                        });
+                        self.refuse::<()>(value, format!("has an unknown key `{other}`: {way}"));
+                    }
+                }
+            }
+            rules.push(rule);
+        }
+        Some(rules)
+    }
+
     fn tags(&mut self, value: &Value<'_>) -> Option<Vec<(String, String)>> {
         let Some(table) = value.get_ref().as_table() else {
             return self.wrong_type(value, "a table of strings");
@@ -263,13 +312,6 @@ impl Reading<'_> {
         }
         Some(tags)
     }
-}
-
-/// What is wrong with the start of metric names.
-pub(super) fn prefix_complaint(text: &str) -> Option<String> {
-    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    let fits = text.chars().all(name) && !text.starts_with(|c: char| c.is_ascii_digit());
-    (!fits).then(|| format!("cannot be `{text}`: metric names are letters, digits, `_` and `:`"))
 }
 
 /// A whole number directly followed by its unit.

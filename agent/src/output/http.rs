@@ -211,13 +211,13 @@ type Answer = Response<Full<Bytes>>;
 
 async fn answer(request: &Request<Incoming>, door: &dyn Door, bound: Duration) -> Answer {
     const TEXT: &str = "text/plain; charset=utf-8";
+    const JSON: &str = "application/json";
     if request.uri().path() == "/-/reload" {
         if request.method() != Method::POST {
             let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only POST reloads\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             return response;
         }
-        const JSON: &str = "application/json";
         return match timeout(bound, door.reload()).await {
             Ok(Reload::Off) => {
                 reply(StatusCode::FORBIDDEN, TEXT, "`reload.endpoint` is off in the configuration\n")
@@ -244,7 +244,7 @@ async fn answer(request: &Request<Incoming>, door: &dyn Door, bound: Duration) -
                 Err(Refused::Unavailable(why)) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
             }
         }
-        "/status" => reply(StatusCode::OK, "application/json", door.status()),
+        "/status" => reply(StatusCode::OK, JSON, door.status()),
         "/healthz" => match door.healthy() {
             Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
             Err(why) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),

@@ -41,7 +41,10 @@ impl InputPipeline {
     /// Builds an input and its pipeline. An input that cannot run here leaves a pipeline that says so.
     pub fn open(config: &PipelineConfig, roots: &Roots, bpf: &mut Loader) -> Self {
         let options = Options::new(config.def.options, &config.options);
-        let opened = if config.enabled {
+        let opened = if let Some(from) = config.from.as_ref().filter(|_| config.enabled) {
+            let reason = format!("takes what `{from}` publishes, and has no input of its own");
+            Err(State::Unsupported { reason })
+        } else if config.enabled {
             (config.def.open)(&mut OpenContext { roots, options, bpf })
                 .map_err(|unsupported| State::Unsupported { reason: unsupported.0 })
         } else {
@@ -180,7 +183,7 @@ impl Pipeline for InputPipeline {
     fn close(&mut self, reason: &str) {
         let state = State::Off { reason: reason.to_owned() };
         let outputs = std::mem::take(&mut self.outputs);
-        *self = Self { state, outputs, ..Self::empty(&self.config) };
+        *self = Self { outputs, state, ..Self::empty(&self.config) };
     }
 
     fn state(&self) -> &State {

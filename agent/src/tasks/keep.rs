@@ -90,5 +90,5 @@ async fn changed(watch: &mut Option<Watch>) {
             }
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -11,14 +11,17 @@ use crate::{
     output::{Console, Output, RotatingFile, Sink, SinkStatus, Target},
 };
 
+/// An output, and what it was started from.
+type Running = (OutputConfig, Arc<Sink>);
+
 /// The outputs that run. Clones are the same outputs.
 #[derive(Clone, Default)]
 pub struct Outputs {
-    running: Arc<Mutex<Vec<(OutputConfig, Arc<Sink>)>>>,
+    running: Arc<Mutex<Vec<Running>>>,
 }
 
 impl Outputs {
-    fn with<R>(&self, act: impl FnOnce(&mut Vec<(OutputConfig, Arc<Sink>)>) -> R) -> R {
+    fn with<R>(&self, act: impl FnOnce(&mut Vec<Running>) -> R) -> R {
         act(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -29,12 +32,13 @@ impl Outputs {
             let mut next = Vec::new();
             let mut other = Vec::new();
             for config in wanted {
-                match running.iter().find(|(known, _)| known.name == config.name && known.is_same(config)) {
-                    Some(same) => next.push(same.clone()),
-                    None => {
-                        next.push((config.clone(), start(config)?));
-                        other.push(config.name.clone());
-                    }
+                let same =
+                    running.iter().find(|(known, _)| known.name == config.name && known.is_same(config));
+                if let Some(same) = same {
+                    next.push(same.clone());
+                } else {
+                    next.push((config.clone(), start(config)?));
+                    other.push(config.name.clone());
                 }
             }
             *running = next;

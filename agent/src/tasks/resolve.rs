@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use super::model::{CollectConfig, CollectTarget, CollectTask, RuleKind, Span, TargetKind, Transform};
+use super::model::{
+    self, CollectConfig, CollectTarget, CollectTask, RuleKind, Span, TargetKind, Transform, ValueConfig,
+};
 use crate::{
     catalogue::{OptionDef, OptionValue},
     config::{Config, PipelineConfig, complaints},
     input::OptionSetting,
+    pipeline::{Manipulation, ValueRule},
 };
+
+/// The label that has the path of a control group.
+const CGROUP: &str = "cgroup";
 
 /// Why a task cannot be run: every reason, with the field that it is about and what to do.
 pub type Complaints = Vec<String>;
@@ -36,9 +42,10 @@ pub fn resolve(task: &CollectTask, around: Surroundings<'_>) -> Result<PipelineC
     pipeline.key.clone_from(&task.key);
     schedule(&task.config, &mut pipeline, &mut wrong);
     options(&task.config, &mut pipeline, &mut wrong);
-    target(task, &mut wrong);
     transform(&task.config.transform, &mut pipeline, &mut wrong);
+    target(task, &mut pipeline, &mut wrong);
     references(task, around, &mut pipeline, &mut wrong);
+    complain(&pipeline, &mut wrong);
     if let Some(outputs) = &task.config.outputs {
         pipeline.outputs.clone_from(outputs);
     }
@@ -169,21 +176,34 @@ fn setting(option: &OptionDef, value: &serde_json::Value) -> Result<OptionSettin
     }
 }
 
-fn target(task: &CollectTask, wrong: &mut Complaints) {
+fn target(task: &CollectTask, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
     let CollectTarget { kind, path, .. } = &task.target;
-    match kind {
-        TargetKind::Localhost | TargetKind::None => {}
-        TargetKind::Pod | TargetKind::Container => {
+    match (kind, path) {
+        (TargetKind::Localhost | TargetKind::None, None) => {}
+        (TargetKind::Pod | TargetKind::Container, _) => {
             wrong.push("`target.type`: targets inside pods are not supported by this build".to_owned());
         }
-        TargetKind::Cgroup => {
-            wrong.push(
-                "`target.type`: targets that are control groups are not supported by this build".to_owned(),
-            );
+        (TargetKind::Localhost | TargetKind::None, Some(_)) => {
+            wrong.push("`target.path` is for targets of type \"cgroup\"".to_owned());
         }
-    }
-    if path.is_some() && *kind != TargetKind::Cgroup {
-        wrong.push("`target.path` is for targets of type \"cgroup\"".to_owned());
+        (TargetKind::Cgroup, None) => wrong.push("`target.path` is missing: which control group?".to_owned()),
+        (TargetKind::Cgroup, Some(path)) => {
+            let def = pipeline.def;
+            if !def.metrics.iter().all(|metric| metric.labels.iter().any(|label| label.name == CGROUP)) {
+                let what = "not every metric of it is by control group";
+                wrong.push(format!(
+                    "`target.type`: input `{}` cannot be narrowed to a control group: {what}",
+                    def.name
+                ));
+            }
+            if path.is_empty() || path.starts_with('/') && path.len() == 1 || path.contains(['*', '?']) {
+                wrong.push(
+                    "`target.path` is the path of one control group, as in \"system.slice/ssh.service\""
+                        .to_owned(),
+                );
+            }
+            pipeline.transform.allow_labels = vec![(CGROUP.to_owned(), vec![path.clone()])];
+        }
     }
 }
 
@@ -193,22 +213,13 @@ fn transform(asked: &Transform, pipeline: &mut PipelineConfig, wrong: &mut Compl
         let what = "scripts are not run: say what they compute in `derive`, as in \"used = total - free\"";
         wrong.push(at("scripts", what));
     }
-    if asked.prefix.is_some() && asked.format.is_some() {
-        wrong.push(at("format", "a prefix and a format exclude each other"));
-    }
-    for (field, is_asked) in [
-        ("format", asked.format.is_some()),
-        ("values", !asked.values.is_empty()),
-        ("derive", !asked.derive.is_empty()),
-    ] {
-        if is_asked {
-            wrong.push(at(field, "not supported by this build"));
-        }
-    }
     let config = &mut pipeline.transform;
     config.prefix.clone_from(&asked.prefix);
+    config.format.clone_from(&asked.format);
     config.allow.clone_from(&asked.allow);
     config.deny.clone_from(&asked.deny);
+    config.derive.clone_from(&asked.derive);
+    config.values = asked.values.iter().map(|(pattern, value)| rule(pattern, value)).collect();
     config.tags = asked.tags.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     if let Some(most) = asked.max_series {
         if most == 0 {
@@ -216,11 +227,15 @@ fn transform(asked: &Transform, pipeline: &mut PipelineConfig, wrong: &mut Compl
         }
         config.max_series = most;
     }
-    wrong.extend(
-        complaints::transform(pipeline.def, &pipeline.transform)
-            .into_iter()
-            .map(|(key, message)| at(key, &message)),
-    );
+}
+
+fn rule(pattern: &str, value: &ValueConfig) -> ValueRule {
+    let manipulation = match value.manipulate {
+        model::Manipulation::Gauge => Manipulation::Gauge,
+        model::Manipulation::Delta => Manipulation::Delta,
+        model::Manipulation::Rate => Manipulation::Rate,
+    };
+    ValueRule { pattern: pattern.to_owned(), manipulation, keep_negative: value.keep_negative }
 }
 
 /// Labels from the target's metadata. What the metadata do not have, a target that is this host has as `host` and
@@ -235,19 +250,27 @@ fn references(
         let name = reference.0.as_str();
         let of_host = (task.target.kind == TargetKind::Localhost && matches!(name, "host" | "hostname"))
             .then(|| around.hostname.to_owned());
-        let Some(value) = task.target.meta.get(name).cloned().or(of_host) else {
-            let what = format!("the target has no `{name}`: give it in `target.meta`");
-            wrong.push(format!("`config.refMetas.{label}`: {what}"));
-            continue;
-        };
-        if let Some(message) = complaints::tag(pipeline.def, label) {
-            wrong.push(format!("`config.refMetas.{label}`: {message}"));
-        }
-        let tags = &mut pipeline.transform.tags;
-        if tags.iter().any(|(tag, _)| tag == label) {
-            wrong.push(format!("`config.refMetas.{label}`: `config.transform.tags` has it already"));
-        } else {
-            tags.push((label.clone(), value));
+        match task.target.meta.get(name).cloned().or(of_host) {
+            Some(value) => pipeline.transform.target_tags.push((label.clone(), value)),
+            None => {
+                let what = format!("the target has no `{name}`: give it in `target.meta`");
+                wrong.push(format!("`config.refMetas.{label}`: {what}"));
+            }
         }
     }
 }
+
+/// What is wrong with the transform as a whole, in the words of tasks.
+fn complain(pipeline: &PipelineConfig, wrong: &mut Complaints) {
+    for complaint in pipeline.transform.check(pipeline.def) {
+        let entry = complaint.entry.as_ref().map(|entry| format!(".{entry}")).unwrap_or_default();
+        let place = match complaint.key {
+            "target_tags" => format!("config.refMetas{entry}"),
+            key => format!("config.transform.{key}{entry}"),
+        };
+        wrong.push(format!("`{place}`: {complaint}"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -82,7 +82,9 @@ impl Shelf {
         };
         match scan {
             Ok(files) => {
-                files.iter().for_each(|file| desk.file(file));
+                for file in &files {
+                    desk.file(file);
+                }
                 desk.rest();
             }
             Err(why) => {

@@ -8,6 +8,7 @@ use crate::{
     config::{Budget, OutputFormat},
     input::InputDef,
     input::{OptionSetting, Unsupported},
+    pipeline::{Manipulation, TagPolicy},
 };
 
 static SECONDS: Metric = Metric::counter("cpu_seconds_total", "Time by mode.", &[Label::cpu()]);
@@ -139,7 +140,6 @@ tags = { cpu = "x" }
             "6:8: unknown input `cpuu`: did you mean `cpu`?",
             "9:1: unknown key `intervall` in `[input.cpu]`: did you mean `interval`?",
             "10:14: `max_series` must lie between 1 and 4294967295",
-            "11:10: tag `cpu` is already a label of `cpu_seconds_total`",
         ],
     );
 }
@@ -161,7 +161,7 @@ fn columns_count_characters() {
     bad(
         "input = { cpu = { prefix = \"é\", only = 1 } }",
         &[
-            "1:28: `prefix` cannot be `é`: metric names are letters, digits, `_` and `:`",
+            "1:28: \"é\" cannot begin a metric name: a prefix takes letters, digits, `_` and `:`, no digit first",
             "1:40: `only` must be a regular expression in quotes, not an integer",
         ],
     );
@@ -184,7 +184,7 @@ fn names_in_the_wrong_place() {
     bad(
         "[input.meminfo]\nguest = true",
         &[
-            "2:1: unknown key `guest` in `[input.meminfo]`: known are `enabled`, `interval`, `offset`, `spread`, `deadline`, `outputs`, `prefix`, `allow`, `deny`, `tags`, `max_series`",
+            "2:1: unknown key `guest` in `[input.meminfo]`: known are `enabled`, `interval`, `offset`, `spread`, `deadline`, `outputs`, `prefix`, `allow`, `deny`, `allow_labels`, `deny_labels`, `rename`, `values`, `derive`, `tags`, `tag_policy`, `format`, `max_series`",
         ],
     );
     bad("[input.cpu]\ngest = true", &["2:1: unknown key `gest` in `[input.cpu]`: did you mean `guest`?"]);
@@ -258,7 +258,7 @@ fn values_that_cannot_be() {
     bad(
         "[input.cpu]\nprefix = \"1node_\"\nonly = \"(\"",
         &[
-            "2:10: `prefix` cannot be `1node_`: metric names are letters, digits, `_` and `:`",
+            "2:10: \"1node_\" cannot begin a metric name: a prefix takes letters, digits, `_` and `:`, no digit first",
             "3:8: `only` is not a regular expression: found open group without closing ')'",
         ],
     );
@@ -267,7 +267,7 @@ fn values_that_cannot_be() {
         &[
             "2:1: tag `0rack` is not a label name: it takes letters, digits and `_`, no digit first, no `__` first",
             "3:1: tag `__x` is not a label name: it takes letters, digits and `_`, no digit first, no `__` first",
-            "4:1: tag `le` is reserved by Prometheus",
+            "4:1: tag `le` is reserved by Prometheus: take another name",
         ],
     );
 }
@@ -297,11 +297,13 @@ fn globs_must_be_able_to_match() {
             "2:10: no metric of input `cpu` is called `cpu_secnds_total`: did you mean `cpu_seconds_total`?",
             "2:30: no metric of input `cpu` is called `node_cpu_*`: did you mean `cpu_*`, without the prefix?",
             "2:44: no metric of input `cpu` is called `disk_*`: it has `cpu_seconds_total`, `cpu_frequency_hertz`",
-            "2:54: \"cpu-*\" is not a glob on metric names: it takes letters, digits, `_`, `:`, `*` for any run and \
-         `?` for one character",
+            "2:54: \"cpu-*\" is not a glob on metric names: it takes letters, digits, `_`, `:`, `*` for any run and `?` for one character; a regular expression stands between slashes",
         ],
     );
-    bad("[input.cpu]\nallow = [\"cpu_*\"]\ndeny = [\"cpu_*\"]", &["3:9: `cpu_*` is both allowed and denied"]);
+    bad(
+        "[input.cpu]\nallow = [\"cpu_*\"]\ndeny = [\"cpu_*\"]",
+        &["3:9: `cpu_*` is both allowed and denied: remove it from one of the lists"],
+    );
     // The source completes the name: any part may turn up.
     good("[input.meminfo]\nallow = [\"memory_MemFree_bytes\", \"*Huge*\"]");
     bad(
@@ -437,6 +439,51 @@ outputs = []
     bad(
         "[input.cpu]\nenabled = false\n[pipeline.x]\nfrom = \"cpu\"\n",
         &["4:8: `cpu` is not enabled: there is nothing to take from it"],
+    );
+}
+
+#[test]
+fn transforms_are_read_in_full_and_refused_at_their_element() {
+    let config = good(
+        r#"
+        [input.cpu]
+        allow = ["/^cpu_/"]
+        allow_labels = { cpu = ["0", "1"] }
+        rename = { cpu_frequency_hertz = "speed_hertz" }
+        values = { cpu_seconds_total = { manipulate = "rate", keep_negative = true } }
+        derive = ["twice = speed_hertz * 2"]
+        tag_policy = "tags_win"
+        format = "x_%s"
+        "#,
+    );
+    let transform = &config.pipelines[0].transform;
+    assert_eq!(transform.allow_labels, [("cpu".to_owned(), vec!["0".to_owned(), "1".to_owned()])]);
+    assert_eq!(transform.rename, [("cpu_frequency_hertz".to_owned(), "speed_hertz".to_owned())]);
+    let rule = &transform.values[0];
+    assert_eq!(
+        (rule.pattern.as_str(), rule.manipulation, rule.keep_negative),
+        ("cpu_seconds_total", Manipulation::Rate, true)
+    );
+    assert_eq!((transform.tag_policy, transform.format.as_deref()), (TagPolicy::TagsWin, Some("x_%s")));
+    // As text, and back.
+    let texts: Vec<_> = config.pipelines[0].settings().filter(|(key, _)| *key != "input").collect();
+    let text =
+        texts.iter().fold("[input.cpu]\n".to_owned(), |text, (key, value)| text + key + " = " + value + "\n");
+    assert_eq!(good(&text).pipelines[0].hash(), config.pipelines[0].hash(), "{text}");
+    bad(
+        r#"[input.cpu]
+allow_labels = { cpuu = ["0"], cpu = [] }
+values = { cpu_seconds_total = { manipulate = "delat" } }
+tag_policy = "tags"
+derive = ["a = nothing + 1"]
+"#,
+        &[
+            "2:18: no metric of input `cpu` has a label `cpuu`: did you mean `cpu`?",
+            "2:32: `allow_labels` has no pattern for label `cpu`: give one, or remove the label",
+            "3:47: `values` cannot be \"delat\": did you mean `delta`?",
+            "4:14: `tag_policy` cannot be \"tags\": it takes `own_wins`, `tags_win`, `refuse`",
+            "5:16: there is no metric `nothing` to compute from: it has `cpu_seconds_total`, `cpu_frequency_hertz`",
+        ],
     );
 }
 

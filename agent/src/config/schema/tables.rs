@@ -1,7 +1,10 @@
 //! Every key.
 
 use super::{Choice, Key, Slot, Unset};
-use crate::config::{Config, OutputConfig, OutputFormat, OutputKind, PipelineConfig};
+use crate::{
+    config::{Config, OutputConfig, OutputFormat, OutputKind, PipelineConfig},
+    pipeline::TagPolicy,
+};
 
 /// A table of the file, or its top level.
 #[derive(Debug)]
@@ -252,14 +255,15 @@ pub static INPUT_KEYS: &[Key<PipelineConfig>] = &[
     },
     Key {
         name: "prefix",
-        slot: Slot::Prefix(|input| &mut input.transform.prefix),
+        slot: Slot::Text(|input| &mut input.transform.prefix),
         help: "Start of its metric names.",
         unset: Some(Unset { means: "the input's own", example: "\"host_\"" }),
     },
     Key {
         name: "allow",
         slot: Slot::Globs(|input| &mut input.transform.allow),
-        help: "Metrics to keep, by name without prefix; an empty list keeps all.",
+        help: "Metrics to keep, by name without prefix, as globs or as regular expressions between slashes; an empty \
+               list keeps all.",
         unset: None,
     },
     Key {
@@ -269,10 +273,62 @@ pub static INPUT_KEYS: &[Key<PipelineConfig>] = &[
         unset: None,
     },
     Key {
+        name: "allow_labels",
+        slot: Slot::LabelPatterns(|input| &mut input.transform.allow_labels),
+        help: "Labels, and patterns of which one must match the value where a series has the label.",
+        unset: None,
+    },
+    Key {
+        name: "deny_labels",
+        slot: Slot::LabelPatterns(|input| &mut input.transform.deny_labels),
+        help: "Labels, and patterns of which none may match the value where a series has the label.",
+        unset: None,
+    },
+    Key {
+        name: "rename",
+        slot: Slot::Tags(|input| &mut input.transform.rename),
+        help: "Metrics, by name without prefix, and what they are called instead.",
+        unset: None,
+    },
+    Key {
+        name: "values",
+        slot: Slot::Values(|input| &mut input.transform.values),
+        help: "Metrics whose values become differences (`delta`) or changes per second (`rate`), by pattern of their \
+               names without prefix.",
+        unset: None,
+    },
+    Key {
+        name: "derive",
+        slot: Slot::Lines(|input| &mut input.transform.derive),
+        help: "Formulas, one after another, that compute metrics from those of the same labels: `NAME = EXPRESSION`, \
+               `drop NAME` or `rename NAME NAME`.",
+        unset: None,
+    },
+    Key {
         name: "tags",
         slot: Slot::Tags(|input| &mut input.transform.tags),
         help: "Labels added to every series of the input.",
         unset: None,
+    },
+    Key {
+        name: "tag_policy",
+        slot: Slot::Choice(Choice {
+            words: &["own_wins", "tags_win", "refuse"],
+            get: |input| input.transform.tag_policy as usize,
+            set: |input, which| {
+                input.transform.tag_policy =
+                    [TagPolicy::OwnWins, TagPolicy::TagsWin, TagPolicy::Refuse][which];
+            },
+        }),
+        help: "What happens to a series with a label that is also a tag: it keeps its own value, takes that of the tag, \
+               or is left out and counted.",
+        unset: None,
+    },
+    Key {
+        name: "format",
+        slot: Slot::Text(|input| &mut input.transform.format),
+        help: "Names outside, with one `%s` for the name without prefix, instead of a prefix.",
+        unset: Some(Unset { means: "a prefix and the name", example: "\"host_%s\"" }),
     },
     Key {
         name: "max_series",

@@ -24,13 +24,10 @@ pub(super) fn array(items: impl Iterator<Item = impl AsRef<str>>) -> String {
     format!("[{}]", items.map(|item| quoted(item.as_ref())).collect::<Vec<_>>().join(", "))
 }
 
-pub(super) fn table(entries: &[(String, String)]) -> String {
-    if entries.is_empty() {
-        return "{}".into();
-    }
-    let entries: Vec<_> =
-        entries.iter().map(|(key, value)| format!("{} = {}", quoted(key), quoted(value))).collect();
-    format!("{{ {} }}", entries.join(", "))
+/// An inline table of keys and values that are as they stand in the file.
+pub(super) fn inline<'a>(entries: impl Iterator<Item = (&'a String, String)>) -> String {
+    let entries: Vec<_> = entries.map(|(key, value)| format!("{} = {value}", quoted(key))).collect();
+    if entries.is_empty() { "{}".into() } else { format!("{{ {} }}", entries.join(", ")) }
 }
 
 /// A duration in the largest unit that keeps it whole.

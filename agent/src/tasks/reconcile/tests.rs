@@ -50,7 +50,7 @@ fn of(input: &str) -> PipelineConfig {
 }
 
 /// What was built, whether it inherits, and what differs.
-fn change(old: PipelineConfig, new: PipelineConfig, outputs: &[&str]) -> (Vec<(String, bool)>, Diff) {
+fn change(old: PipelineConfig, new: &PipelineConfig, outputs: &[&str]) -> (Vec<(String, bool)>, Diff) {
     let mut reconciler = Reconciler::new([old, of("loadavg")]);
     let (mut noted, mut engine) = (Noted::default(), Engine::default());
     let outputs: Vec<String> = outputs.iter().map(|&name| name.to_owned()).collect();
@@ -67,27 +67,27 @@ fn change(old: PipelineConfig, new: PipelineConfig, outputs: &[&str]) -> (Vec<(S
 fn the_input_is_carried_over_unless_it_is_another() {
     let mut slower = of("cpu");
     slower.interval = Some(std::time::Duration::from_secs(9));
-    let (built, diff) = change(of("cpu"), slower, &[]);
+    let (built, diff) = change(of("cpu"), &slower, &[]);
     assert_eq!(built, [("cpu".to_owned(), true)]);
     assert_eq!(diff.changed, [Changed { pipeline: "cpu".to_owned(), keys: vec!["interval".to_owned()] }]);
     assert_eq!(diff.untouched, 1);
 
     let mut other = of("cpu");
     other.options.push(("info".to_owned(), OptionSetting::Bool(true)));
-    assert_eq!(change(of("cpu"), other, &[]).0, [("cpu".to_owned(), false)]);
+    assert_eq!(change(of("cpu"), &other, &[]).0, [("cpu".to_owned(), false)]);
     let off = PipelineConfig { enabled: false, ..of("cpu") };
-    assert_eq!(change(of("cpu"), off.clone(), &[]).0, [("cpu".to_owned(), false)]);
-    assert_eq!(change(off, of("cpu"), &[]).0, [("cpu".to_owned(), false)]);
+    assert_eq!(change(of("cpu"), &off, &[]).0, [("cpu".to_owned(), false)]);
+    assert_eq!(change(off.clone(), &of("cpu"), &[]).0, [("cpu".to_owned(), false)]);
 }
 
 #[test]
 fn what_uses_another_output_is_connected_anew() {
     let mut logged = of("cpu");
     logged.outputs.push("log".to_owned());
-    let (built, diff) = change(logged.clone(), logged.clone(), &["log"]);
+    let (built, diff) = change(logged.clone(), &logged, &["log"]);
     assert_eq!(built, [("cpu".to_owned(), true)]);
     assert_eq!(diff.changed[0].keys, ["outputs"]);
-    assert!(change(logged.clone(), logged, &["other"]).0.is_empty());
+    assert!(change(logged.clone(), &logged, &["other"]).0.is_empty());
 }
 
 #[test]
