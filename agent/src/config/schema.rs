@@ -60,7 +60,7 @@ pub enum Slot<T: 'static> {
     /// Texts.
     Lines(fn(&mut T) -> &mut Vec<String>),
     /// Labels, and patterns of their values.
-    LabelPatterns(fn(&mut T) -> &mut Vec<(String, Vec<String>)>),
+    LabelPatterns(fn(&mut T) -> &mut Vec<Patterns>),
     /// Patterns of names, and what is done to values.
     Values(fn(&mut T) -> &mut Vec<ValueRule>),
     /// Globs on metric names.
@@ -80,6 +80,9 @@ pub enum Slot<T: 'static> {
     /// A number that may have a fraction; 0 is no limit.
     Limit(fn(&mut T) -> &mut f64),
 }
+
+/// A label, and patterns of its values.
+type Patterns = (String, Vec<String>);
 
 /// One of several words, and the field that they stand for.
 #[derive(Debug)]

@@ -76,7 +76,7 @@ impl Press {
             .iter()
             .filter_map(Look::get)
             .filter(|pipeline| pipeline.is_scraped())
-            .map(|p| p.frame())
+            .map(crate::pipeline::Pipeline::frame)
             .collect();
         if names.is_empty() {
             let page = self.encoder.encode(format, &frames);

@@ -250,12 +250,11 @@ fn references(
         let name = reference.0.as_str();
         let of_host = (task.target.kind == TargetKind::Localhost && matches!(name, "host" | "hostname"))
             .then(|| around.hostname.to_owned());
-        match task.target.meta.get(name).cloned().or(of_host) {
-            Some(value) => pipeline.transform.target_tags.push((label.clone(), value)),
-            None => {
-                let what = format!("the target has no `{name}`: give it in `target.meta`");
-                wrong.push(format!("`config.refMetas.{label}`: {what}"));
-            }
+        if let Some(value) = task.target.meta.get(name).cloned().or(of_host) {
+            pipeline.transform.target_tags.push((label.clone(), value));
+        } else {
+            let what = format!("the target has no `{name}`: give it in `target.meta`");
+            wrong.push(format!("`config.refMetas.{label}`: {what}"));
         }
     }
 }
