@@ -171,6 +171,10 @@ fn read_output(config: &mut Config, name: &Name<'_>, value: &Value<'_>, report: 
         }
     }
     output::check(&output, name, content, report);
+    if let Some(other) = config.outputs.iter().find(|other| other.path.is_some() && other.path == output.path)
+    {
+        report.problem(name, format!("output `{text}` writes to the file of `{}`", other.name));
+    }
     config.outputs.push(output);
 }
 

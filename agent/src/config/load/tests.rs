@@ -443,6 +443,14 @@ outputs = []
 }
 
 #[test]
+fn a_file_has_one_writer() {
+    bad(
+        "[output.a]\nkind = \"file\"\npath = \"/x\"\n[output.b]\nkind = \"file\"\npath = \"/x\"\n",
+        &["4:9: output `b` writes to the file of `a`"],
+    );
+}
+
+#[test]
 fn transforms_are_read_in_full_and_refused_at_their_element() {
     let config = good(
         r#"
