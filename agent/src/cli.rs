@@ -58,8 +58,13 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Validate the configuration, load and attach everything, print the table, detach and exit.
-    Check,
+    /// Validate the configuration and the tasks, load and attach everything, collect once, say what would run and
+    /// how, detach and exit.
+    Check {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what is on, off or unsupported on this host, and why.
     Inputs {
         /// As JSON.
@@ -126,7 +131,7 @@ pub struct Options {
     /// The host's `/sys`.
     #[arg(long, global = true, value_name = "DIR")]
     pub sysfs: Option<PathBuf>,
-    /// Run only these inputs.
+    /// Run only these inputs and pipelines, and no tasks.
     #[arg(long = "input", global = true, value_name = "NAME,..", value_delimiter = ',')]
     pub inputs: Vec<String>,
     /// Load no kernel program.
@@ -170,15 +175,31 @@ pub fn config(args: &Args) -> Result<Config, String> {
         }
     }
     if !options.inputs.is_empty() {
-        let known = || config.pipelines.iter().map(|input| input.def.name);
+        let known = || config.pipelines.iter().map(|pipeline| pipeline.key.as_str());
         for name in options.inputs.iter().filter(|name| known().all(|known| known != name.as_str())) {
             problems.push(format!("--input: {}", suggest::unknown_input(name, known())));
         }
-        for input in &mut config.pipelines {
-            input.enabled = options.inputs.iter().any(|name| name == input.def.name);
+        for pipeline in &mut config.pipelines {
+            pipeline.enabled = options.inputs.contains(&pipeline.key);
+        }
+        // Tasks are none of these.
+        config.tasks = None;
+        for pipeline in config.pipelines.iter().filter(|pipeline| pipeline.enabled) {
+            let idle = pipeline.from.as_ref().filter(|from| !options.inputs.contains(from));
+            problems.extend(
+                idle.map(|from| format!("--input: `{}` takes from `{from}`: name both", pipeline.key)),
+            );
         }
     }
     if problems.is_empty() { Ok(config) } else { Err(problems.join("\n")) }
+}
+
+/// The same for a running agent. What is no file cannot be read again.
+pub fn config_again(args: &Args) -> Result<Config, String> {
+    if let Some(path) = args.options.config.as_deref().filter(|path| path.exists() && !path.is_file()) {
+        return Err(format!("{}: not a file, so it cannot be read again", path.display()));
+    }
+    config(args)
 }
 
 /// The file over the defaults, with the trees where the command line puts them.

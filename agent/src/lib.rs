@@ -20,9 +20,9 @@
 //!  output    one page of bytes for all scrapers, and the HTTP door
 //! ```
 //!
-//! Beside the flow: [`catalogue`] (what an input is, as data), [`config`] and [`cli`]; [`engine`] runs the
+//! Beside the flow: [`catalogue`] (what an input is, as data), [`config`], [`tasks`] and [`cli`]; [`engine`] runs the
 //! pipelines, [`telemetry`] is what the agent says about itself, [`budget`] holds it to what it may cost and
-//! [`cost`] prints that; [`server`] serves all of it.
+//! [`cost`] prints that; [`explain`] is what `pitot check` says; [`server`] serves all of it.
 
 pub mod catalogue;
 
@@ -37,8 +37,10 @@ pub mod output;
 pub mod engine;
 pub mod telemetry;
 pub mod config;
+pub mod tasks;
 pub mod budget;
 pub mod cost;
+pub mod explain;
 pub mod docs;
 pub mod privilege;
 pub mod cli;

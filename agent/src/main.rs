@@ -11,9 +11,10 @@ use pitot::{
     bpf::{self, Pinning},
     cli::{self, Args, Command, EXIT_CONFIG, EXIT_FAILED},
     config::Config,
-    cost,
+    cost, explain,
     output::Format,
-    server,
+    server::{self, Origin},
+    tasks::Setup,
 };
 
 fn main() -> ExitCode {
@@ -31,11 +32,11 @@ fn main() -> ExitCode {
         }
     };
     let done = match command {
-        Command::Run => run(config),
-        Command::Once { format } => once(&config.unhurried(), format),
-        Command::Check => check(&config.unhurried()),
-        Command::Inputs { json, cost: true, seconds } => cost(&config.unhurried(), json, seconds),
-        Command::Inputs { json, .. } => inputs(&config.unhurried(), json),
+        Command::Run => run(Setup::new(config), args),
+        Command::Once { format } => once(&whole(config), format),
+        Command::Check { json } => check(&Setup::new(config), json),
+        Command::Inputs { json, cost: true, seconds } => cost(&whole(config), json, seconds),
+        Command::Inputs { json, .. } => inputs(&whole(config), json),
         Command::Clean => clean(&config),
         Command::Generate { .. } => Ok(ExitCode::SUCCESS),
     };
@@ -67,12 +68,20 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))
 }
 
-fn run(config: Config) -> Result<ExitCode, String> {
+/// What runs, with time enough for all of it.
+fn whole(config: Config) -> Config {
+    Setup::new(config).whole().unhurried()
+}
+
+fn run(setup: Setup, args: Args) -> Result<ExitCode, String> {
+    let config = setup.whole();
     // The address is the first thing that two agents on a host disagree about: before anything is loaded.
     let listeners = server::bind(&config)?;
     let opened = server::open(&config, Pinning::Own(config.pin.clone()), true);
     let runtime = runtime()?;
-    runtime.block_on(server::run(config, opened, listeners))?;
+    let origin =
+        Origin { file: args.options.config.clone(), read: Box::new(move || cli::config_again(&args)) };
+    runtime.block_on(server::run(setup, origin, opened, listeners))?;
     // A thread that hangs in the kernel must not hold up the exit.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
@@ -89,19 +98,22 @@ fn once(config: &Config, format: cli::Format) -> Result<ExitCode, String> {
     Ok(print(&page.body))
 }
 
-fn check(config: &Config) -> Result<ExitCode, String> {
-    let opened = server::open(config, Pinning::Ignore, false);
-    let (_, reports) = runtime()?.block_on(server::once(config, opened, Format::Text))?;
-    let failed = reports.iter().filter(|report| report.state.word() == "failed").count();
-    let mut said = server::table(&reports);
-    if failed == 0 {
-        said += "the configuration is valid\n";
+fn check(setup: &Setup, json: bool) -> Result<ExitCode, String> {
+    let config = setup.whole();
+    let opened = server::open(&config.clone().unhurried(), Pinning::Ignore, false);
+    let (_, reports) =
+        runtime()?.block_on(server::once(&config.clone().unhurried(), opened, Format::Text))?;
+    let plan = explain::Plan::new(setup, &reports);
+    let printed = if json {
+        let text = serde_json::to_string_pretty(&plan).map_err(|error| error.to_string())?;
+        print((text + "\n").as_bytes())
+    } else {
+        print(plan.to_string().as_bytes())
+    };
+    match plan.verdict() {
+        Ok(()) => Ok(printed),
+        Err(why) => Err(why),
     }
-    let printed = print(said.as_bytes());
-    if failed > 0 {
-        return Err(format!("the configuration is valid, but {failed} inputs fail"));
-    }
-    Ok(printed)
 }
 
 fn inputs(config: &Config, json: bool) -> Result<ExitCode, String> {

@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     pin::Pin,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, oneshot, watch},
 };
 
 use crate::{
@@ -20,13 +21,19 @@ use crate::{
     budget::{self, Keeper},
     config::Config,
     engine::{Engine, Report},
-    output::{Door, Format, Page, Refused, Want, serve},
+    output::{Door, Format, Page, Refused, Reload, SinkStatus, Want, serve},
     pipeline::{InputPipeline, Pipeline},
-    privilege, sys, telemetry,
+    privilege, sys,
+    tasks::{self, Outputs, Reloader, Requests, Setup},
+    telemetry,
 };
 
 /// What connections get to end after a signal.
 const FAREWELL: Duration = Duration::from_millis(700);
+/// What outputs get to write what waits.
+const LAST_PAGES: Duration = Duration::from_millis(300);
+/// Requests to reload that wait.
+const RELOADS: usize = 4;
 /// What a collection in progress gets to end after that.
 const LAST_COLLECTION: Duration = Duration::from_millis(100);
 
@@ -120,23 +127,55 @@ fn bind_one(address: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-/// Serves until SIGTERM or SIGINT.
-pub async fn run(mut config: Config, opened: Opened, listeners: Vec<TcpListener>) -> Result<(), String> {
+/// Where the configuration comes from, to read it again.
+pub struct Origin {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// Reads it, with the command line.
+    pub read: tasks::Read,
+}
+
+/// Serves until SIGTERM or SIGINT, and keeps to the configuration as it changes.
+pub async fn run(
+    setup: Setup,
+    origin: Origin,
+    mut opened: Opened,
+    listeners: Vec<TcpListener>,
+) -> Result<(), String> {
     let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     // Where a port was left to the kernel, it is known by now.
     let addresses: Result<_, _> = listeners.iter().map(TcpListener::local_addr).collect();
-    config.listen = addresses.map_err(said("listener"))?;
+    let listen: Vec<SocketAddr> = addresses.map_err(said("listener"))?;
+    let config = &setup.config;
+    // Not before: a thread that was started while inputs were opened would have kept their privileges.
+    let outputs = Outputs::default();
+    outputs.update(&config.outputs).map_err(said("output"))?;
+    for (pipeline, known) in opened.pipelines.iter_mut().zip(setup.pipelines()) {
+        pipeline.connect(outputs.connect(&known.outputs, &known.key));
+    }
     let engine = Engine::start(opened.pipelines, config.scrape_budget).map_err(said("no thread"))?;
-    let ranks = config.pipelines.iter().map(|input| input.def.source.rank());
+    let ranks = setup.pipelines().map(|pipeline| pipeline.def.source.rank());
     let outlives = opened.guard.outlives();
     let keeper = Keeper::new(engine.clone(), ranks, &config.budget, opened.guard, opened.sampler);
     let (budget, window) = (keeper.board(), config.budget.window);
-    let door = Arc::new(Agent { engine: engine.clone(), started: Instant::now(), config, budget });
+    let ebpf = config.ebpf;
+    let reloader = Reloader::new(origin.read, setup, outputs.clone(), Box::new(engine.clone()));
+    let (requests, asked) = mpsc::channel(RELOADS);
+    let door = Arc::new(Agent {
+        engine: engine.clone(),
+        started: Instant::now(),
+        listen,
+        ebpf,
+        budget,
+        reload: reloader.board(),
+        requests,
+        outputs: outputs.clone(),
+    });
 
     // Signals first, so that one that comes during the first collection is not lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(said("no signal handler"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(said("no signal handler"))?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(said("no signal handler"))?;
+    let hangup = signal(SignalKind::hangup()).map_err(said("no signal handler"))?;
 
     let (stop, stopped) = watch::channel(false);
     let mut doors = tokio::task::JoinSet::new();
@@ -154,19 +193,18 @@ pub async fn run(mut config: Config, opened: Opened, listeners: Vec<TcpListener>
     };
     tokio::spawn(keeper.keep(window));
     tokio::spawn(introduce(engine.clone()));
+    tokio::spawn(tasks::keep_current(reloader, origin.file, asked, hangup));
 
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => tracing::warn!("the configuration is read at start only: restart to change it"),
-        }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     tracing::info!("{farewell}");
     // Nobody listens when the last connection has just ended.
     let _nobody = stop.send(true);
     let _slow = tokio::time::timeout(FAREWELL, doors.join_all()).await;
     engine.stop(LAST_COLLECTION);
+    outputs.drain(LAST_PAGES);
     Ok(())
 }
 
@@ -211,8 +249,12 @@ pub fn table(reports: &[Report]) -> String {
 struct Agent {
     engine: Engine,
     started: Instant,
-    config: Config,
+    listen: Vec<SocketAddr>,
+    ebpf: bool,
     budget: budget::Board,
+    reload: tasks::Board,
+    requests: Requests,
+    outputs: Outputs,
 }
 
 #[derive(Serialize)]
@@ -222,6 +264,8 @@ struct Status<'a> {
     listen: &'a [SocketAddr],
     ebpf: bool,
     budget: budget::Status,
+    config: tasks::Status,
+    outputs: Vec<SinkStatus>,
     inputs: Vec<Report>,
 }
 
@@ -234,9 +278,11 @@ impl Door for Agent {
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
-            listen: &self.config.listen,
-            ebpf: self.config.ebpf,
+            listen: &self.listen,
+            ebpf: self.ebpf,
             budget: self.budget.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            config: self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            outputs: self.outputs.statuses(),
             inputs: self.engine.reports(),
         };
         serde_json::to_vec_pretty(&status).unwrap_or_else(|error| error.to_string().into_bytes())
@@ -261,5 +307,23 @@ impl Door for Agent {
 
     fn healthy(&self) -> Result<(), String> {
         self.engine.healthy()
+    }
+
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Reload> + Send + '_>> {
+        Box::pin(async {
+            if !self.reload.lock().unwrap_or_else(PoisonError::into_inner).endpoint {
+                return Reload::Off;
+            }
+            let (reply, answer) = oneshot::channel();
+            if self.requests.try_send(reply).is_err() {
+                return Reload::Unavailable("a reload is under way".to_owned());
+            }
+            let json = |value: serde_json::Value| format!("{value:#}\n").into_bytes();
+            match answer.await {
+                Ok(Ok(changes)) => Reload::Done(json(serde_json::json!({ "changes": changes }))),
+                Ok(Err(problems)) => Reload::Refused(json(serde_json::json!({ "problems": problems }))),
+                Err(_) => Reload::Unavailable("the agent is shutting down".to_owned()),
+            }
+        })
     }
 }

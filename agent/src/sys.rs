@@ -10,6 +10,8 @@ use std::{
     path::Path,
 };
 
+use tokio::io::unix::AsyncFd;
+
 /// Gives freed memory back to the kernel. Loading programs takes megabytes that are never needed again.
 pub(crate) fn trim_memory() {
     #[cfg(target_env = "gnu")]
@@ -106,4 +108,11 @@ pub(crate) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
 
 fn number(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd().cast_unsigned()
+}
+
+/// A descriptor that the runtime can wait for. Only inside a runtime.
+pub(crate) fn awaitable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is open, and the same one, for as long as its owner lives.
+    let registered = unsafe { AsyncFd::register(descriptor) };
+    registered.map_err(Into::into)
 }

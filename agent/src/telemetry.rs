@@ -183,3 +183,12 @@ pub(crate) fn note_sampled(sampler: &Sampler) {
     }
     gauge!("pitot_agent_ebpf_sampled_window_seconds_total").set(sampler.window().as_secs_f64());
 }
+
+/// Exports how many tasks there are in each state, and whether what runs is what the configuration says.
+pub(crate) fn note_tasks(tasks: impl IntoIterator<Item = (&'static str, usize)>, is_current: bool) {
+    recorder();
+    for (state, count) in tasks {
+        gauge!("pitot_agent_tasks", "state" => state).set(count as f64);
+    }
+    gauge!("pitot_agent_config_current").set(if is_current { 1.0 } else { 0.0 });
+}

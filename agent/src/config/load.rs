@@ -5,8 +5,10 @@ use std::fmt;
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Config, PipelineConfig, check,
-    schema::{INPUT_KEYS, INPUT_TABLE, TABLES, Table},
+    Config, OutputConfig, PipelineConfig, check, origin, output,
+    schema::{
+        INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES, Table,
+    },
     suggest::{hint, listed, unknown_input},
     value::{self, Value, described},
 };
@@ -59,6 +61,11 @@ pub(crate) fn read(text: &str, base: Config) -> Result<Loaded, Vec<Problem>> {
     for (key, value) in document.get_ref() {
         top_level(&mut loaded, key, value, &mut report);
     }
+    // What refers to other parts of the file is read when those are known.
+    if let Some(content) = table_of(PIPELINE_TABLE, document.get_ref(), &mut report) {
+        origin::read(&mut loaded.config, content, &mut report);
+    }
+    outputs_exist(&loaded.config, document.get_ref(), &mut report);
     move_trees(&mut loaded.config.roots, &loaded.given);
     if report.problems.is_empty() { Ok(loaded) } else { Err(report.finish(text)) }
 }
@@ -76,7 +83,7 @@ pub(crate) fn move_trees(roots: &mut Roots, given: &[&str]) {
     }
 }
 
-type Name<'i> = Spanned<toml::de::DeString<'i>>;
+pub(super) type Name<'i> = Spanned<toml::de::DeString<'i>>;
 
 fn top_level(loaded: &mut Loaded, name: &Name<'_>, value: &Value<'_>, report: &mut Report) {
     let text = name.get_ref().as_ref();
@@ -94,9 +101,15 @@ fn top_level(loaded: &mut Loaded, name: &Name<'_>, value: &Value<'_>, report: &m
         for (name, value) in as_table(text, value, report).into_iter().flatten() {
             read_input(&mut loaded.config, name, value, report);
         }
-    } else {
+    } else if text == OUTPUT_TABLE {
+        for (name, value) in as_table(text, value, report).into_iter().flatten() {
+            read_output(&mut loaded.config, name, value, report);
+        }
+    } else if text != PIPELINE_TABLE {
         let tables = || TABLES.iter().map(|table| table.name).filter(|name| !name.is_empty());
-        let names = || top.clone().map(|key| key.name).chain(tables()).chain([INPUT_TABLE]);
+        let names = || {
+            top.clone().map(|key| key.name).chain(tables()).chain([INPUT_TABLE, PIPELINE_TABLE, OUTPUT_TABLE])
+        };
         let what = if value.get_ref().is_table() { "table" } else { "key" };
         let hint = elsewhere(text, &loaded.config)
             .unwrap_or_else(|| hint(text, names(), || format!("known are {}", listed(names()))));
@@ -133,12 +146,57 @@ fn read_input(config: &mut Config, name: &Name<'_>, value: &Value<'_>, report: &
     let path = format!("{INPUT_TABLE}.{text}");
     let Some(content) = as_table(&path, value, report) else { return };
     for (name, value) in content {
-        read_input_key(input, &path, name, value, report);
+        read_pipeline_key(input, &path, name, value, report);
     }
-    check::input(input, content, report);
+    check::pipeline(input, content, report);
 }
 
-fn read_input_key(
+fn read_output(config: &mut Config, name: &Name<'_>, value: &Value<'_>, report: &mut Report) {
+    let text = name.get_ref().as_ref();
+    let path = format!("{OUTPUT_TABLE}.{text}");
+    let Some(content) = as_table(&path, value, report) else { return };
+    if text == output::PROMETHEUS {
+        report.problem(name, format!("output `{text}` is always there, and has no settings"));
+        return;
+    }
+    if let Some(message) = origin::unusable(text) {
+        report.problem(name, message);
+    }
+    let mut output = OutputConfig::new(text);
+    for (name, value) in content {
+        let key_text = name.get_ref().as_ref();
+        match OUTPUT_KEYS.iter().find(|key| key.name == key_text) {
+            Some(key) => key.slot.read(&mut output, key.name, value, report),
+            None => unknown_key(name, &path, OUTPUT_KEYS.iter().map(|key| key.name), report),
+        }
+    }
+    output::check(&output, name, content, report);
+    if let Some(other) = config.outputs.iter().find(|other| other.path.is_some() && other.path == output.path)
+    {
+        report.problem(name, format!("output `{text}` writes to the file of `{}`", other.name));
+    }
+    config.outputs.push(output);
+}
+
+/// Checks what pipelines say of outputs, once all outputs are known.
+fn outputs_exist(config: &Config, document: &DeTable<'_>, report: &mut Report) {
+    for pipeline in &config.pipelines {
+        let Some((index, message)) = output::complaint(pipeline, config) else { continue };
+        let table = [INPUT_TABLE, PIPELINE_TABLE].iter().find_map(|table| {
+            let tables = document.get(*table)?.get_ref().as_table()?;
+            tables.get(pipeline.key.as_str())?.get_ref().as_table()
+        });
+        let Some(place) = table.and_then(|table| table.get("outputs")) else { continue };
+        let elements = place.get_ref().as_array();
+        let element = index.and_then(|index| elements.and_then(|elements| elements.get(index)));
+        match element {
+            Some(element) => report.problem(element, message),
+            None => report.problem(place, message),
+        }
+    }
+}
+
+pub(super) fn read_pipeline_key(
     input: &mut PipelineConfig,
     path: &str,
     name: &Name<'_>,
@@ -146,16 +204,30 @@ fn read_input_key(
     report: &mut Report,
 ) {
     let text = name.get_ref().as_ref();
-    if let Some(key) = INPUT_KEYS.iter().find(|key| key.name == text) {
+    // What an input's own pipeline collects is not to be said.
+    let is_further = input.key != input.def.name;
+    let collects = input.input.is_some();
+    let mut options = input.def.options.iter();
+    if is_further && SOURCE_KEYS.iter().any(|key| key.name == text) {
+        // It has been read before all others.
+    } else if let Some(key) = INPUT_KEYS.iter().find(|key| key.name == text) {
         key.slot.read(input, key.name, value, report);
-    } else if let Some(option) = input.def.options.iter().find(|option| option.key == text) {
+    } else if let Some(option) = options.find(|option| option.key == text) {
+        if !collects {
+            let whose = input.def.name;
+            let what =
+                format!("`{text}` is an option of input `{whose}`, which `[{path}]` does not collect itself");
+            return report.problem(name, format!("{what}: set it in the table of that input"));
+        }
         if let Some(setting) = value::option(option.default, option.key, value, report) {
             input.options.retain(|(key, _)| key != option.key);
             input.options.push((option.key.into(), setting));
         }
     } else {
-        let own = input.def.options.iter().map(|option| option.key);
-        unknown_key(name, path, INPUT_KEYS.iter().map(|key| key.name).chain(own), report);
+        let options = input.def.options.iter().filter(|_| collects).map(|option| option.key);
+        let sources = SOURCE_KEYS.iter().filter(|_| is_further).map(|key| key.name);
+        let common = INPUT_KEYS.iter().map(|key| key.name);
+        unknown_key(name, path, sources.chain(common).chain(options), report);
     }
 }
 
@@ -170,7 +242,16 @@ fn unknown_key<'a>(
     report.problem(name, format!("unknown key `{text}` in `[{table}]`: {hint}"));
 }
 
-fn as_table<'v, 'i>(name: &str, value: &'v Value<'i>, report: &mut Report) -> Option<&'v DeTable<'i>> {
+/// A table of the top level, if the file has it.
+fn table_of<'v, 'i>(name: &str, document: &'v DeTable<'i>, report: &mut Report) -> Option<&'v DeTable<'i>> {
+    as_table(name, document.get(name)?, report)
+}
+
+pub(super) fn as_table<'v, 'i>(
+    name: &str,
+    value: &'v Value<'i>,
+    report: &mut Report,
+) -> Option<&'v DeTable<'i>> {
     let table = value.get_ref().as_table();
     if table.is_none() {
         report.problem(value, format!("`{name}` must be a table, not {}", described(value.get_ref())));
@@ -190,7 +271,8 @@ impl Report {
         self.at(place.span().start, message);
     }
 
-    fn at(&mut self, offset: usize, message: String) {
+    /// Adds a problem with what stands at a byte.
+    pub(super) fn at(&mut self, offset: usize, message: String) {
         self.problems.push((offset, message));
     }
 

@@ -1,22 +1,31 @@
 //! Configuration: TOML, strict, checked against the definitions of the inputs.
 
+mod canonical;
 mod check;
+pub(crate) mod complaints;
 pub mod glob;
 pub mod load;
 pub mod schema;
 pub mod suggest;
+mod origin;
+mod output;
 mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     input::{InputDef, OptionSetting},
-    pipeline::TransformConfig,
+    pipeline::{Schedule, TransformConfig},
     source::Roots,
 };
 
 pub(crate) use self::check::is_label_name;
-pub use self::load::{Problem, load};
+pub(crate) use self::value::parse_duration;
+pub use self::{
+    canonical::{Change, Hash},
+    load::{Problem, load},
+    output::{OutputConfig, OutputFormat, OutputKind, PROMETHEUS},
+};
 
 /// The configuration as the agent runs it: file, command line and defaults together.
 #[derive(Clone, Debug)]
@@ -33,8 +42,29 @@ pub struct Config {
     pub pin: PathBuf,
     /// What the agent may cost.
     pub budget: Budget,
-    /// One for every input, enabled or not, in the order of [`crate::input::INPUTS`].
+    /// One for every input, enabled or not, in the order of [`crate::input::INPUTS`]; then the further ones.
     pub pipelines: Vec<PipelineConfig>,
+    /// Where samples may go beside the pages of scrapers.
+    pub outputs: Vec<OutputConfig>,
+    /// Directory of task files.
+    pub tasks: Option<PathBuf>,
+    /// How a running agent learns of changes.
+    pub reload: Reload,
+}
+
+/// How a running agent learns of a changed configuration, beside SIGHUP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Whether `POST /-/reload` is served.
+    pub endpoint: bool,
+    /// Whether files are watched.
+    pub watch: bool,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { endpoint: false, watch: true }
+    }
 }
 
 /// What the agent may cost.
@@ -62,16 +92,24 @@ impl Default for Budget {
 pub struct PipelineConfig {
     /// Its name, in metrics, logs and `/status`.
     pub key: String,
-    /// The definition of its input.
+    /// The definition of its input, or of the input at the far end of those that it takes from.
     pub def: &'static InputDef,
+    /// The input that it collects by itself.
+    pub input: Option<String>,
+    /// The pipeline whose frames it takes.
+    pub from: Option<String>,
     /// Whether it is run.
     pub enabled: bool,
     /// How often it is collected; without it, whenever it is scraped.
     pub interval: Option<Duration>,
     /// Shift of the schedule against multiples of the interval.
     pub offset: Duration,
+    /// Span over which pipelines of the same interval are spread; the interval, or nothing with an offset.
+    pub spread: Option<Duration>,
     /// How long one collection may take.
     pub deadline: Duration,
+    /// Where its samples go.
+    pub outputs: Vec<String>,
     /// What is done to its samples.
     pub transform: TransformConfig,
     /// Settings of its input.
@@ -88,6 +126,9 @@ impl Default for Config {
             pin: "/sys/fs/bpf/pitot".into(),
             budget: Budget::default(),
             pipelines: crate::input::INPUTS.iter().map(|def| PipelineConfig::new(def)).collect(),
+            outputs: Vec::new(),
+            tasks: None,
+            reload: Reload::default(),
         }
     }
 }
@@ -105,15 +146,27 @@ impl Config {
 }
 
 impl PipelineConfig {
+    /// When it is collected; without a schedule, whenever it is scraped.
+    pub fn schedule(&self) -> Option<Schedule> {
+        let schedule = Schedule::every(self.interval?);
+        // An offset says when exactly.
+        let schedule = if self.offset.is_zero() { schedule } else { schedule.at(self.offset) };
+        Some(Schedule { spread: self.spread.unwrap_or(schedule.spread), ..schedule })
+    }
+
     /// The defaults of an input's own pipeline.
     pub fn new(def: &'static InputDef) -> Self {
         Self {
             key: def.name.to_owned(),
             def,
+            input: Some(def.name.to_owned()),
+            from: None,
             enabled: true,
             interval: None,
             offset: Duration::ZERO,
+            spread: None,
             deadline: Duration::from_millis(250),
+            outputs: vec![PROMETHEUS.to_owned()],
             transform: TransformConfig::default(),
             options: Vec::new(),
         }

@@ -4,16 +4,31 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use toml::{Spanned, de::DeValue};
 
-use super::{load::Report, schema::Slot};
-use crate::{catalogue::OptionValue, input::OptionSetting};
+use super::{
+    load::Report,
+    schema::Slot,
+    suggest::{hint, listed},
+};
+use crate::{
+    catalogue::OptionValue,
+    input::OptionSetting,
+    pipeline::{Manipulation, ValueRule},
+};
 
 /// A value and where it stands.
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Units of durations and their milliseconds, smallest first.
 pub(super) const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+/// Units of sizes and their bytes, smallest first.
+pub(super) const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+/// What may be done to values.
+pub(super) const MANIPULATIONS: [(&str, Manipulation); 3] =
+    [("gauge", Manipulation::Gauge), ("delta", Manipulation::Delta), ("rate", Manipulation::Rate)];
 /// Longer times are mistakes, and would overflow clocks.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Larger sizes are mistakes.
+const LARGEST: u64 = 1 << 40;
 /// A higher limit is a mistake.
 const MOST: f64 = 1_000_000.0;
 
@@ -24,12 +39,27 @@ impl<T> Slot<T> {
         match self {
             Self::Bool(field) => assign(field(target), cx.boolean(value)),
             Self::Path(field) => assign(field(target), cx.path(value)),
+            Self::OptionalPath(field) => assign(field(target), cx.path(value).map(Some)),
             Self::Duration(field) => assign(field(target), cx.positive(value)),
             Self::Offset(field) => assign(field(target), cx.duration(value)),
             Self::Interval(field) => assign(field(target), cx.positive(value).map(Some)),
+            Self::Span(field) => assign(field(target), cx.duration(value).map(Some)),
+            Self::Text(field) => {
+                assign(field(target), cx.string(value, "a string").map(|text| Some(text.to_owned())));
+            }
+            Self::Lines(field) => assign(field(target), cx.strings(value, "an array of strings")),
+            Self::LabelPatterns(field) => assign(field(target), cx.label_patterns(value)),
+            Self::Values(field) => assign(field(target), cx.value_rules(value)),
             Self::Addresses(field) => assign(field(target), cx.addresses(value)),
-            Self::Prefix(field) => assign(field(target), cx.prefix(value).map(Some)),
             Self::Globs(field) => assign(field(target), cx.strings(value, "an array of globs")),
+            Self::Names(field) => assign(field(target), cx.names(value)),
+            Self::Name(field) => assign(field(target), cx.name(value).map(Some)),
+            Self::Choice(choice) => {
+                if let Some(which) = cx.choice(value, choice.words) {
+                    (choice.set)(target, which);
+                }
+            }
+            Self::Bytes(field) => assign(field(target), cx.bytes(value)),
             Self::Tags(field) => assign(field(target), cx.tags(value)),
             Self::Count(field) => assign(field(target), cx.whole(value, 1..=u32::MAX)),
             Self::Limit(field) => assign(field(target), cx.limit(value)),
@@ -95,13 +125,51 @@ impl Reading<'_> {
         }
     }
 
-    fn prefix(&mut self, value: &Value<'_>) -> Option<String> {
-        let text = self.string(value, "a string")?;
-        let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        if text.chars().all(name) && !text.starts_with(|c: char| c.is_ascii_digit()) {
-            return Some(text.into());
+    fn name(&mut self, value: &Value<'_>) -> Option<String> {
+        match self.string(value, "a name in quotes")? {
+            "" => self.refuse(value, "must not be empty"),
+            name => Some(name.into()),
         }
-        self.refuse(value, format!("cannot be `{text}`: metric names are letters, digits, `_` and `:`"))
+    }
+
+    fn names(&mut self, value: &Value<'_>) -> Option<Vec<String>> {
+        let elements = self.elements(value, "an array of names")?;
+        let mut names: Vec<String> = Vec::new();
+        for (text, element) in elements {
+            if names.iter().any(|name| name == text) {
+                self.refuse::<()>(element, format!("has `{text}` twice"));
+            } else {
+                names.push(text.to_owned());
+            }
+        }
+        Some(names)
+    }
+
+    fn choice(&mut self, value: &Value<'_>, words: &[&'static str]) -> Option<usize> {
+        let text = self.string(value, "a word in quotes")?;
+        let found = words.iter().position(|word| *word == text);
+        found.or_else(|| {
+            let way =
+                hint(text, words.iter().copied(), || format!("it takes {}", listed(words.iter().copied())));
+            self.refuse(value, format!("cannot be \"{text}\": {way}"))
+        })
+    }
+
+    fn bytes(&mut self, value: &Value<'_>) -> Option<u64> {
+        if let Some(number) = value.get_ref().as_integer() {
+            return self.refuse(value, format!("needs a unit: \"{number}B\" or \"{number}MiB\""));
+        }
+        let text = self.string(value, "a size such as \"64MiB\"")?;
+        match parse_unit(text, &SIZES) {
+            Some(bytes @ 1..=LARGEST) => Some(bytes),
+            Some(_) => self.refuse(value, "must lie between 1B and 1024GiB"),
+            None => self.refuse(
+                value,
+                format!(
+                    "cannot be \"{text}\": a size is a whole number and B, KiB, MiB or GiB, as in \"64MiB\""
+                ),
+            ),
+        }
     }
 
     fn duration(&mut self, value: &Value<'_>) -> Option<Duration> {
@@ -184,6 +252,51 @@ impl Reading<'_> {
         Some(addresses)
     }
 
+    /// The entries of a table; anything else is reported.
+    fn entries<'v>(&mut self, value: &'v Value<'_>, wanted: &str) -> Option<Vec<(&'v str, &'v Value<'v>)>> {
+        let Some(table) = value.get_ref().as_table() else { return self.wrong_type(value, wanted) };
+        Some(table.iter().map(|(name, value)| (name.get_ref().as_ref(), value)).collect())
+    }
+
+    fn label_patterns(&mut self, value: &Value<'_>) -> Option<Vec<(String, Vec<String>)>> {
+        let entries = self.entries(value, "a table of labels and patterns")?;
+        let patterns = entries.into_iter().filter_map(|(label, value)| {
+            Some((label.to_owned(), self.strings(value, "a table of labels and arrays of patterns")?))
+        });
+        Some(patterns.collect())
+    }
+
+    fn value_rules(&mut self, value: &Value<'_>) -> Option<Vec<ValueRule>> {
+        const WANTED: &str = "a table of patterns and { manipulate, keep_negative }";
+        let entries = self.entries(value, WANTED)?;
+        let mut rules = Vec::new();
+        for (pattern, value) in entries {
+            let Some(fields) = self.entries(value, WANTED) else { continue };
+            let mut rule = ValueRule {
+                pattern: pattern.to_owned(),
+                manipulation: Manipulation::Gauge,
+                keep_negative: false,
+            };
+            for (name, value) in fields {
+                match name {
+                    "manipulate" => {
+                        let which = self.choice(value, &MANIPULATIONS.map(|(word, _)| word));
+                        assign(&mut rule.manipulation, which.map(|which| MANIPULATIONS[which].1));
+                    }
+                    "keep_negative" => assign(&mut rule.keep_negative, self.boolean(value)),
+                    other => {
+                        let way = hint(other, ["manipulate", "keep_negative"], || {
+                            "known are `manipulate`, `keep_negative`".to_owned()
+                        });
+                        self.refuse::<()>(value, format!("has an unknown key `{other}`: {way}"));
+                    }
+                }
+            }
+            rules.push(rule);
+        }
+        Some(rules)
+    }
+
     fn tags(&mut self, value: &Value<'_>) -> Option<Vec<(String, String)>> {
         let Some(table) = value.get_ref().as_table() else {
             return self.wrong_type(value, "a table of strings");
@@ -202,11 +315,15 @@ impl Reading<'_> {
 }
 
 /// A whole number directly followed by its unit.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    parse_unit(text, &UNITS).map(Duration::from_millis)
+}
+
+fn parse_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
-    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*factor).map(Duration::from_millis)
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 /// The type of a value, with its article.

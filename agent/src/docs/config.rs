@@ -5,8 +5,10 @@ use std::fmt::{self, Write};
 use super::{cell, code, generated};
 use crate::{
     config::{
-        Config, PipelineConfig,
-        schema::{INPUT_KEYS, INPUT_TABLE, Key, TABLES},
+        Config, OutputConfig, OutputKind, PipelineConfig,
+        schema::{
+            INPUT_KEYS, INPUT_TABLE, Key, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES,
+        },
     },
     input::InputDef,
 };
@@ -20,20 +22,31 @@ pub(super) fn write_reference(out: &mut String) -> fmt::Result {
         "No file is needed: without one, everything has the default shown here. `pitot --config FILE` reads \
          TOML; options of the command line win over it. The file is checked strictly, and every problem is \
          reported at once with its line and column. A duration is a whole number and `ms`, `s`, `m` or `h`, at \
-         most `24h`. In globs, `*` is any run of characters and `?` is one.\n"
+         most `24h`; a size is one and `B`, `KiB`, `MiB` or `GiB`. In globs, `*` is any run of characters and `?` is one.\n"
     )?;
     for table in TABLES {
         let title = if table.name.is_empty() { "Top level".into() } else { format!("`[{}]`", table.name) };
         writeln!(out, "## {title}\n\n{}\n", table.about)?;
         write_keys(out, table.keys, &mut config)?;
     }
+    writeln!(out, "## `[{OUTPUT_TABLE}.NAME]`\n\n{OUTPUTS}\n")?;
+    write_keys(out, OUTPUT_KEYS, &mut OutputConfig::new(""))?;
     let Some(first) = config.pipelines.first_mut() else { return Ok(()) };
-    writeln!(out, "## `[{INPUT_TABLE}.NAME]`\n\nHow one input is run.\n")?;
+    writeln!(out, "## `[{PIPELINE_TABLE}.NAME]`\n\n{PIPELINES}\n")?;
+    let unset = PipelineConfig { input: None, ..first.clone() };
+    write_keys(out, SOURCE_KEYS, &mut unset.clone())?;
+    writeln!(out, "## `[{INPUT_TABLE}.NAME]`\n\nHow the pipeline of an input is run, and any other.\n")?;
     write_keys(out, INPUT_KEYS, first)?;
     writeln!(out, "The inputs, with the options that they have beside these:\n")?;
     let common = first.clone();
     config.pipelines.iter().try_for_each(|input| write_own(out, input, &common))
 }
+
+const OUTPUTS: &str = "A place for samples beside the pages of scrapers, written by a thread of its own. Pipelines name it \
+    in `outputs`. What it cannot take is dropped and counted (`pitot_agent_output_dropped_total`), and never waited \
+    for. A file is opened again when another program has renamed or removed it, and holds whole pages only.";
+const PIPELINES: &str = "A further pipeline: an input that is collected once more with other settings, or what another \
+    pipeline publishes, transformed again. Beside these keys it has those of an input's table.";
 
 fn write_keys<T>(out: &mut String, keys: &[Key<T>], defaults: &mut T) -> fmt::Result {
     header(out)?;
@@ -96,8 +109,35 @@ pub(super) fn write_example(out: &mut String) -> fmt::Result {
         }
         table.keys.iter().try_for_each(|key| example_key(out, key, &mut config))?;
     }
+    example_parts(out, &config)?;
     for (index, mut input) in config.pipelines.into_iter().enumerate() {
         example_input(out, index == 0, &mut input)?;
+    }
+    Ok(())
+}
+
+/// Parts that there are none of by default.
+fn example_parts(out: &mut String, config: &Config) -> fmt::Result {
+    let name = "NAME";
+    writeln!(
+        out,
+        "\n# A place for samples beside the pages of scrapers, for `outputs` of inputs and pipelines."
+    )?;
+    writeln!(out, "#[{OUTPUT_TABLE}.{name}]")?;
+    let mut file = OutputConfig { kind: OutputKind::File, ..OutputConfig::new(name) };
+    OUTPUT_KEYS.iter().try_for_each(|key| example_key(out, key, &mut file))?;
+    let Some(first) = config.pipelines.first() else { return Ok(()) };
+    writeln!(
+        out,
+        "\n# A further pipeline, with the keys of an input beside its source.\n#[{PIPELINE_TABLE}.{name}]"
+    )?;
+    let mut further = PipelineConfig { input: None, ..first.clone() };
+    // The sources exclude each other: all but the first are said, and not written.
+    for (index, key) in SOURCE_KEYS.iter().enumerate() {
+        match (index, &key.unset) {
+            (1.., Some(unset)) => writeln!(out, "# Or `{} = {}`: {}", key.name, unset.example, key.help)?,
+            _ => example_key(out, key, &mut further)?,
+        }
     }
     Ok(())
 }

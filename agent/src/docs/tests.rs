@@ -131,12 +131,18 @@ fn the_example_is_the_default_configuration() {
     let mut active = String::new();
     for line in text.lines() {
         let key = line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' '));
+        // It excludes a prefix.
+        let key = key.filter(|rest| !rest.starts_with("format = \"host_"));
         writeln!(active, "{}", key.unwrap_or(line)).unwrap();
     }
     let mut config =
         load(&active, Config::default()).unwrap_or_else(|problems| panic!("{problems:#?}\n{active}"));
+    let further = config.pipelines.pop().unwrap();
+    assert_eq!((further.key.as_str(), further.input.as_deref()), ("NAME", Some("cpu")));
+    assert_eq!(config.outputs.pop().unwrap().path.as_deref(), Some("/var/log/pitot/metrics.prom".as_ref()));
+    config.tasks = None;
     for input in &mut config.pipelines {
-        (input.interval, input.transform.prefix) = (None, None);
+        (input.interval, input.spread, input.transform.prefix) = (None, None, None);
         assert_eq!(input.options.len(), input.def.options.len());
         input.options.clear();
     }

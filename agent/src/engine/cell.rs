@@ -48,6 +48,8 @@ pub(super) struct Terms {
     pub(super) deadline: Duration,
     pub(super) source: Option<Source>,
     pub(super) rank: Rank,
+    /// What it publishes is on the pages of scrapers.
+    pub(super) scraped: bool,
 }
 
 /// Whose frames it takes.
@@ -66,6 +68,7 @@ impl Terms {
             source: pipeline.source().map(|key| Source { key: key.into(), cell: None }),
             // What computes from others' frames is worth as little as what only reads files.
             rank: pipeline.input().map_or(Rank::Basic, |input| input.definition().source.rank()),
+            scraped: pipeline.is_scraped(),
         }
     }
 
@@ -148,6 +151,11 @@ impl Cell {
             return Err(format!("its source `{}` has not been collected yet", self.key));
         }
         Ok(lease)
+    }
+
+    /// Whether what it publishes is on the pages of scrapers.
+    pub(super) fn is_scraped(&self) -> bool {
+        self.terms().scraped
     }
 
     /// Whether it is collected in a lane whose ticks must not wait.

@@ -67,7 +67,8 @@ impl Press {
         meters: &EngineMeters,
     ) -> bytes::Bytes {
         let chosen = cells.iter().filter(|cell| names.is_empty() || names.contains(&cell.key));
-        let chosen: Vec<&Cell> = chosen.filter(|cell| cell.is_shown()).map(|cell| &**cell).collect();
+        let chosen: Vec<&Cell> =
+            chosen.filter(|cell| cell.is_scraped() && cell.is_shown()).map(|cell| &**cell).collect();
         let (shown, busy) = look_at_all(&chosen, until);
         if busy > 0 {
             meters.left_out(busy);

@@ -70,12 +70,47 @@ pub static DEF: InputDef = InputDef {
         &BUDGET_MEMORY_LIMIT,
         &BUDGET_MEMORY_USED,
         &BUDGET_STEPS,
+        &TASKS,
+        &CONFIG_CURRENT,
+        &RELOADS,
+        &OUTPUT_WRITTEN,
+        &OUTPUT_DROPPED,
+        &OUTPUT_ERRORS,
         &UNKNOWN,
     ],
     options: &[],
     open: |_| Ok(Box::new(Agent::new())),
 };
 
+static TASKS: Metric = Metric::gauge(
+    "agent_tasks",
+    "Tasks that run as their files say, in an earlier version because their file is wrong, or not at all.",
+    &[Label::fixed("state", &["loaded", "stale", "refused"])],
+);
+static CONFIG_CURRENT: Metric = Metric::gauge(
+    "agent_config_current",
+    "Whether what runs is what the configuration says: 0 after a reload that was refused.",
+    &[],
+);
+static RELOADS: Metric = Metric::counter(
+    "agent_reloads_total",
+    "Times that the configuration was read again.",
+    &[Label::fixed("result", &["changed", "unchanged", "refused"])],
+)
+.since(Since::Start);
+const OUTPUT: &[Label] = &[Label::bounded("output", 16)];
+static OUTPUT_WRITTEN: Metric =
+    Metric::counter("agent_output_written_total", "Pages of pipelines that an output wrote.", OUTPUT)
+        .since(Since::Start);
+static OUTPUT_DROPPED: Metric = Metric::counter(
+    "agent_output_dropped_total",
+    "Pages of pipelines for which an output had no room, or which it could not write.",
+    OUTPUT,
+)
+.since(Since::Start);
+static OUTPUT_ERRORS: Metric =
+    Metric::counter("agent_output_errors_total", "Attempts of an output to write that failed.", OUTPUT)
+        .since(Since::Start);
 const INPUT: &[Label] = &[Label::bounded("input", 64)];
 
 static BUILD_INFO: Metric =

@@ -47,6 +47,23 @@ pub trait Door: Send + Sync {
     fn landing(&self) -> String;
     /// Why the agent is not well, if it is not.
     fn healthy(&self) -> Result<(), String>;
+    /// Reads the configuration again, where that may be asked for.
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Reload> + Send + '_>> {
+        Box::pin(async { Reload::Off })
+    }
+}
+
+/// What a request to reload brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It may not be asked for: status 403.
+    Off,
+    /// It is done: what changed, as JSON.
+    Done(Vec<u8>),
+    /// What runs stays as it is, because of these problems, as JSON: status 422.
+    Refused(Vec<u8>),
+    /// The agent cannot do it now: status 503.
+    Unavailable(String),
 }
 
 /// A page in the wanted format.
@@ -194,6 +211,23 @@ type Answer = Response<Full<Bytes>>;
 
 async fn answer(request: &Request<Incoming>, door: &dyn Door, bound: Duration) -> Answer {
     const TEXT: &str = "text/plain; charset=utf-8";
+    const JSON: &str = "application/json";
+    if request.uri().path() == "/-/reload" {
+        if request.method() != Method::POST {
+            let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only POST reloads\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            return response;
+        }
+        return match timeout(bound, door.reload()).await {
+            Ok(Reload::Off) => {
+                reply(StatusCode::FORBIDDEN, TEXT, "`reload.endpoint` is off in the configuration\n")
+            }
+            Ok(Reload::Done(changes)) => reply(StatusCode::OK, JSON, changes),
+            Ok(Reload::Refused(problems)) => reply(StatusCode::UNPROCESSABLE_ENTITY, JSON, problems),
+            Ok(Reload::Unavailable(why)) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
+            Err(_) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the reload takes too long\n"),
+        };
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD are served\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -210,7 +244,7 @@ async fn answer(request: &Request<Incoming>, door: &dyn Door, bound: Duration) -
                 Err(Refused::Unavailable(why)) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
             }
         }
-        "/status" => reply(StatusCode::OK, "application/json", door.status()),
+        "/status" => reply(StatusCode::OK, JSON, door.status()),
         "/healthz" => match door.healthy() {
             Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
             Err(why) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),

@@ -1,18 +1,24 @@
 //! Outputs: frames become one page of bytes for all scrapers.
 //!
 //! [`Layout`] decides once which series are written and in which order; the encoders ([`text`],
-//! [`openmetrics`], [`protobuf`]) only copy what was rendered at birth and add values; [`http`] is the door.
+//! [`openmetrics`], [`protobuf`]) only copy what was rendered at birth and add values; [`http`] is the door. A
+//! [`sink`] writes the pages of single pipelines to the console or a file.
 
+mod console;
+mod file;
 #[cfg(test)]
 mod fixture;
 pub mod gzip;
 pub mod http;
 mod layout;
+mod lines;
 pub mod negotiate;
 mod number;
 pub mod openmetrics;
 mod patience;
 pub mod protobuf;
+mod queue;
+pub mod sink;
 pub mod text;
 
 use std::time::SystemTime;
@@ -20,10 +26,13 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 
 pub use self::{
+    console::Console,
+    file::RotatingFile,
     gzip::Gzip,
-    http::{Door, Page, Refused, Want, serve},
+    http::{Door, Page, Refused, Reload, Want, serve},
     layout::Layout,
     negotiate::Format,
+    sink::{Sink, SinkStatus, Target},
 };
 use crate::accumulator::Frame;
 

@@ -2,17 +2,17 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{
-    Losses, Outcome, Pipeline, Quarantine, Query, Rules, Schedule, State, SubTask, TaskError, query::Queries,
-};
+use super::{Losses, Outcome, Pipeline, Quarantine, Query, Rules, Schedule, State, query::Queries};
 use crate::{
     accumulator::{Frame, Limits, SeriesStore},
     bpf::Loader,
-    config::PipelineConfig,
+    config::{PROMETHEUS, PipelineConfig},
     input::{CollectContext, Input, InputError, OpenContext, Options},
+    output::Output,
     source::Roots,
 };
 
@@ -29,7 +29,10 @@ pub struct InputPipeline {
     input: Option<Box<dyn Input>>,
     /// What is computed of its samples, instead of passing them on.
     queries: Queries,
+    /// It is to have the input of the pipeline before it; without one, it opens its own in these trees.
+    heir: Option<Roots>,
     store: SeriesStore,
+    outputs: Vec<Arc<dyn Output>>,
     state: State,
     /// Not tried again before this.
     pause: Option<Instant>,
@@ -40,7 +43,10 @@ impl InputPipeline {
     /// Builds an input and its pipeline. An input that cannot run here leaves a pipeline that says so.
     pub fn open(config: &PipelineConfig, roots: &Roots, bpf: &mut Loader) -> Self {
         let options = Options::new(config.def.options, &config.options);
-        let opened = if config.enabled {
+        let opened = if let Some(from) = config.from.as_ref().filter(|_| config.enabled) {
+            let reason = format!("takes what `{from}` publishes, and has no input of its own");
+            Err(State::Unsupported { reason })
+        } else if config.enabled {
             (config.def.open)(&mut OpenContext { roots, options, bpf })
                 .map_err(|unsupported| State::Unsupported { reason: unsupported.0 })
         } else {
@@ -50,16 +56,6 @@ impl InputPipeline {
             Ok(input) => Self::new(config, input),
             Err(state) => Self { input: None, state, ..Self::empty(config) },
         }
-    }
-
-    /// Builds the pipeline of a task, or says what is wrong with it.
-    pub fn of_task(task: &SubTask, roots: &Roots, bpf: &mut Loader) -> Result<Self, TaskError> {
-        let (config, query) = (task.input_config()?, task.query()?);
-        let pipeline = Self::open(&config, roots, bpf);
-        Ok(match query {
-            Some(query) => pipeline.with_query(query),
-            None => pipeline,
-        })
     }
 
     /// A pipeline around an input.
@@ -75,12 +71,37 @@ impl InputPipeline {
         self
     }
 
+    /// A pipeline that takes the input over of the one that it replaces ([`Pipeline::update_from`]), with all that it
+    /// holds: files, kernel programs, what it knew. If that one cannot be asked because it hangs, this one opens
+    /// an input of its own when it is first collected.
+    pub fn heir(config: &PipelineConfig, roots: &Roots) -> Self {
+        Self { heir: Some(roots.clone()), ..Self::empty(config) }
+    }
+
+    /// Opens an input while the agent runs, when kernel programs are not loaded any more.
+    pub fn open_late(config: &PipelineConfig, roots: &Roots) -> Self {
+        Self::open(config, roots, &mut Loader::off("its kernel programs are loaded at start: restart"))
+    }
+
+    /// Has the input that an earlier pipeline had, or shows why there is none.
+    fn inherit(&mut self, old: &mut dyn Pipeline) {
+        self.heir = None;
+        self.input = old.take_input();
+        self.state = old.state().clone();
+        if let Some(input) = &self.input {
+            let store = std::mem::replace(&mut self.store, Self::empty(&self.config).store);
+            self.store = store.with(input.beginnings());
+        }
+    }
+
     fn empty(config: &PipelineConfig) -> Self {
         let limits = Limits { series_per_metric: config.transform.max_series, ..Limits::default() };
         Self {
             config: config.clone(),
             input: None,
             queries: Queries::default(),
+            heir: None,
+            outputs: Vec::new(),
             store: SeriesStore::new(Box::new(Rules::of(&config.transform, config.def.prefix)), limits),
             state: State::Running { variant: None },
             pause: None,
@@ -111,9 +132,7 @@ impl Pipeline for InputPipeline {
     }
 
     fn schedule(&self) -> Option<Schedule> {
-        let schedule = Schedule::every(self.config.interval?);
-        // An offset says when exactly.
-        Some(if self.config.offset.is_zero() { schedule } else { schedule.at(self.config.offset) })
+        self.config.schedule()
     }
 
     fn deadline(&self) -> Duration {
@@ -121,6 +140,10 @@ impl Pipeline for InputPipeline {
     }
 
     fn collect(&mut self, cx: &CollectContext, _source: Option<&Frame>) -> Outcome {
+        if let Some(roots) = self.heir.take() {
+            let outputs = std::mem::take(&mut self.outputs);
+            *self = Self { outputs, ..Self::open_late(&self.config, &roots) };
+        }
         let Some(input) = &mut self.input else { return Outcome::Skipped };
         if self.pause.is_some_and(|until| cx.started < until) {
             return Outcome::Skipped;
@@ -183,7 +206,8 @@ impl Pipeline for InputPipeline {
 
     fn close(&mut self, reason: &str) {
         let state = State::Off { reason: reason.to_owned() };
-        *self = Self { state, ..Self::empty(&self.config) };
+        let outputs = std::mem::take(&mut self.outputs);
+        *self = Self { outputs, state, ..Self::empty(&self.config) };
     }
 
     fn state(&self) -> &State {
@@ -208,7 +232,9 @@ impl Pipeline for InputPipeline {
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {
-        if let (Some(new), Some(old)) = (&mut self.input, old.input()) {
+        if self.heir.is_some() {
+            self.inherit(old);
+        } else if let (Some(new), Some(old)) = (&mut self.input, old.input()) {
             new.update_from(old);
         }
         self.queries.take_over(old.queries());
@@ -223,6 +249,22 @@ impl Pipeline for InputPipeline {
 
     fn queries(&mut self) -> &mut [Query] {
         self.queries.as_mut_slice()
+    }
+
+    fn take_input(&mut self) -> Option<Box<dyn Input>> {
+        self.input.take()
+    }
+
+    fn is_scraped(&self) -> bool {
+        self.config.outputs.iter().any(|output| output == PROMETHEUS)
+    }
+
+    fn outputs(&self) -> &[Arc<dyn Output>] {
+        &self.outputs
+    }
+
+    fn connect(&mut self, outputs: Vec<Arc<dyn Output>>) {
+        self.outputs = outputs;
     }
 
     fn store(&mut self) -> Option<&mut SeriesStore> {
@@ -368,6 +410,25 @@ mod tests {
             values.collect::<Vec<_>>()
         };
         assert_eq!([at(0), at(1), at(2), at(100)], [vec![1.0, 1.0], vec![], vec![], vec![1.0, 2.0]]);
+    }
+
+    #[test]
+    fn an_heir_has_the_input_of_the_one_before_or_opens_its_own() {
+        let mut old = InputPipeline::new(&PipelineConfig::new(&DEF), Box::new(Flaky(vec!["ok"])));
+        let mut new = InputPipeline::heir(&PipelineConfig::new(&DEF), &Roots::default());
+        new.update_from(&mut old);
+        let cx = CollectContext::new(Duration::from_secs(1));
+        assert_eq!((new.collect(&cx, None), new.frame().live()), (Outcome::Published, 1));
+        // Nobody was there to inherit from.
+        let mut alone = InputPipeline::heir(&PipelineConfig::new(&DEF), &Roots::default());
+        assert_eq!(alone.collect(&cx, None), Outcome::Skipped);
+        assert_eq!(alone.state().reason(), "only for tests");
+        // What does not run goes on not running, for the same reason.
+        let mut off = InputPipeline::new(&PipelineConfig::new(&DEF), Box::new(Flaky(Vec::new())));
+        off.close("shed");
+        let mut new = InputPipeline::heir(&PipelineConfig::new(&DEF), &Roots::default());
+        new.update_from(&mut off);
+        assert_eq!((new.collect(&cx, None), new.state().reason()), (Outcome::Skipped, "shed"));
     }
 
     #[test]

@@ -7,7 +7,6 @@ mod collected;
 pub mod query;
 mod schedule;
 mod state;
-mod task;
 mod transform;
 
 use std::{
@@ -22,7 +21,6 @@ pub use self::{
     query::{Query, QueryConfig, QueryPipeline},
     schedule::Schedule,
     state::State,
-    task::{CollectConfig, CollectTask, ExecuteRule, SubTask, Target, TaskError},
     transform::{Complaint, Manipulation, Pattern, Rules, TagPolicy, TransformConfig, ValueRule},
 };
 use crate::{
@@ -73,7 +71,17 @@ pub trait Pipeline: Send {
     fn queries(&mut self) -> &mut [Query] {
         &mut []
     }
-    /// What it remembers of its series, for the same.
+    /// Gives its input to the pipeline that replaces it.
+    fn take_input(&mut self) -> Option<Box<dyn Input>> {
+        None
+    }
+    /// Whether what it publishes is on the pages of scrapers.
+    fn is_scraped(&self) -> bool {
+        true
+    }
+    /// Sends what it publishes to these places from now on.
+    fn connect(&mut self, _outputs: Vec<Arc<dyn Output>>) {}
+    /// What it remembers of its series, for [`Self::update_from`].
     fn store(&mut self) -> Option<&mut SeriesStore> {
         None
     }

@@ -53,6 +53,7 @@ pub(crate) struct Agent {
     child: Child,
     pub(crate) address: SocketAddr,
     dir: TempDir,
+    pin: String,
     ebpf: bool,
 }
 
@@ -73,7 +74,7 @@ impl Agent {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let pin = format!("/sys/fs/bpf/pitot-test-{}-{number}", std::process::id());
         let file = dir.path().join("pitot.toml");
-        fs::write(&file, format!("{config}\n[ebpf]\npin = \"{pin}\"\n")).unwrap();
+        fs::write(&file, with_pin(config, &pin)).unwrap();
         let mut child = pitot(args)
             .args(["--listen", "127.0.0.1:0", "--config"])
             .arg(&file)
@@ -98,7 +99,14 @@ impl Agent {
             }
             said += &text;
         };
-        Self { child, address, dir, ebpf }
+        Self { child, address, dir, pin, ebpf }
+    }
+
+    /// Puts another configuration in the place of the one that it was started with.
+    pub(crate) fn configure(&self, config: &str) {
+        let new = self.dir.path().join("new");
+        fs::write(&new, with_pin(config, &self.pin)).unwrap();
+        fs::rename(new, self.dir.path().join("pitot.toml")).unwrap();
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -146,6 +154,10 @@ impl Agent {
     pub(crate) fn threads(&self) -> usize {
         fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
     }
+}
+
+fn with_pin(config: &str, pin: &str) -> String {
+    format!("{config}\n[ebpf]\npin = \"{pin}\"\n")
 }
 
 impl Drop for Agent {

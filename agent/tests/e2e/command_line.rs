@@ -113,3 +113,41 @@ fn inputs_are_listed_as_json_too() {
     let loadavg = reports.as_array().unwrap().iter().find(|report| report["input"] == "loadavg").unwrap();
     assert_eq!(loadavg["state"], "running");
 }
+
+#[test]
+fn a_check_says_what_will_run_and_how() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, tasks) = (folder.path().join("pitot.toml"), folder.path().join("tasks.d"));
+    fs::create_dir(&tasks).unwrap();
+    let config = format!(
+        "[tasks]\ndirectory = \"{}\"\n[output.log]\nkind = \"console\"\n[pipeline.fast]\ninput = \"loadavg\"\n\
+         interval = \"10s\"\noffset = \"2s\"\ndeny = [\"load15\"]\noutputs = [\"log\"]\n[input.uname]\nenabled = false\n",
+        tasks.display()
+    );
+    fs::write(&file, config).unwrap();
+    fs::write(tasks.join("a.json"), r#"{"key":"a","config":{"input":"loadavg"}}"#).unwrap();
+    let args = ["check", "--no-ebpf", "--config", file.to_str().unwrap()];
+    let (code, stdout, stderr) = run(&args);
+    assert_eq!(code, Some(0), "{stderr}");
+    for words in [
+        "input loadavg, every 10s at 2s, within 250ms, to log, at most 3 series",
+        "    deny = [\"load15\"]",
+        "off: uname",
+        "output log: text to the standard output",
+        "the configuration is valid",
+    ] {
+        assert!(stdout.contains(words), "{words}:\n{stdout}");
+    }
+    fs::write(tasks.join("b.json"), r#"{"key":"b","config":{"input":"laodavg"}}"#).unwrap();
+    let (code, stdout, stderr) = run(&[&args[..], &["--json"]].concat());
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("1 tasks are not"), "{stderr}");
+    let plan: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let pipelines = plan["pipelines"].as_array().unwrap();
+    let of = |name: &str| pipelines.iter().find(|pipeline| pipeline["pipeline"] == name).unwrap();
+    assert_eq!((&of("fast")["interval_seconds"], &of("fast")["series"]), (&10.0.into(), &2.into()));
+    assert_eq!(of("a")["state"], "running");
+    let wrong = &plan["tasks"][1];
+    assert_eq!((&wrong["task"], &wrong["state"]), (&"b".into(), &"refused".into()));
+    assert!(wrong["reason"].as_str().unwrap().contains("did you mean `loadavg`?"), "{wrong}");
+}

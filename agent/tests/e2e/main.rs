@@ -18,6 +18,8 @@ mod golden;
 mod hung_mount;
 #[path = "../hung/mod.rs"]
 mod hung;
+mod outputs;
 mod prometheus;
 mod protobuf;
+mod reload;
 mod server;

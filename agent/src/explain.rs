@@ -1,0 +1,203 @@
+//! What `pitot check` says: the configuration as the agent will run it, and how it fared on this host.
+
+use std::{
+    fmt::{self, Display},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    config::{PipelineConfig, schema::INPUT_KEYS},
+    docs::series::worst_case_series,
+    engine::Report,
+    pipeline::State,
+    tasks::{Setup, TaskState, TaskStatus},
+};
+
+/// Keys that are said in words of their own.
+const SAID: [&str; 7] = ["enabled", "interval", "offset", "spread", "deadline", "outputs", "max_series"];
+
+/// What will run.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    /// Pipelines that are switched on.
+    pub pipelines: Vec<Planned>,
+    /// Pipelines that are switched off.
+    pub off: Vec<String>,
+    /// Outputs beside the pages of scrapers.
+    pub outputs: Vec<PlannedOutput>,
+    /// What became of tasks.
+    pub tasks: Vec<TaskStatus>,
+}
+
+/// A pipeline that will run.
+#[derive(Debug, Serialize)]
+pub struct Planned {
+    /// Its name.
+    pub pipeline: String,
+    /// The input that it collects, if it collects one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// The pipeline that it takes from, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Distance of its ticks in seconds; none when it is collected at scrapes.
+    pub interval_seconds: Option<f64>,
+    /// Shift of its ticks in seconds.
+    pub offset_seconds: f64,
+    /// How much later than its ticks it comes, by its share of the spread, in seconds.
+    pub delay_seconds: f64,
+    /// How long a collection may take, in seconds.
+    pub deadline_seconds: f64,
+    /// Where its samples go.
+    pub outputs: Vec<String>,
+    /// Keys of its transform that are not at their defaults, and their values as they would stand in the file.
+    pub transform: Vec<(String, String)>,
+    /// Options of its input that are given.
+    pub options: Vec<(String, String)>,
+    /// Series of the one collection.
+    pub series: usize,
+    /// The most series that it can have on this host.
+    pub series_at_most: u64,
+    /// How it fared.
+    #[serde(flatten)]
+    pub state: State,
+}
+
+/// An output.
+#[derive(Debug, Serialize)]
+pub struct PlannedOutput {
+    /// Its name.
+    pub output: String,
+    /// How samples are written.
+    pub format: &'static str,
+    /// The file, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+impl Plan {
+    /// What will run of a configuration, and how that fared when it was collected once.
+    pub fn new(setup: &Setup, reports: &[Report]) -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+        let (on, off): (Vec<_>, Vec<_>) = setup.pipelines().partition(|pipeline| pipeline.enabled);
+        let report = |key: &str| reports.iter().find(|report| report.input == key);
+        let outputs = setup.config.outputs.iter().map(|output| PlannedOutput {
+            output: output.name.clone(),
+            format: output.format.word(),
+            path: output.path.as_ref().map(|path| path.display().to_string()),
+        });
+        Self {
+            pipelines: on.into_iter().map(|config| Planned::new(config, report(&config.key), cpus)).collect(),
+            off: off.into_iter().map(|config| config.key.clone()).collect(),
+            outputs: outputs.collect(),
+            tasks: setup.tasks().to_vec(),
+        }
+    }
+
+    /// Why it is not as it should be, if so.
+    pub fn verdict(&self) -> Result<(), String> {
+        let failed =
+            self.pipelines.iter().filter(|planned| matches!(planned.state, State::Failed { .. })).count();
+        let wrong = self.tasks.iter().filter(|task| task.state != TaskState::Loaded).count();
+        match (failed, wrong) {
+            (0, 0) => Ok(()),
+            (failed, 0) => Err(format!("the configuration is valid, but {failed} inputs fail")),
+            (0, wrong) => Err(format!("the configuration is valid, but {wrong} tasks are not")),
+            (failed, wrong) => Err(format!(
+                "the configuration is valid, but {failed} inputs fail, and {wrong} tasks are not valid"
+            )),
+        }
+    }
+}
+
+impl Planned {
+    fn new(config: &PipelineConfig, report: Option<&Report>, cpus: u64) -> Self {
+        let schedule = config.schedule();
+        let mut default = PipelineConfig::new(config.def);
+        let mut own = config.clone();
+        let differing = INPUT_KEYS.iter().filter(|key| !SAID.contains(&key.name)).filter_map(|key| {
+            let text = key.slot.text(&mut own);
+            (text != key.slot.text(&mut default)).then(|| (key.name.to_owned(), text.unwrap_or_default()))
+        });
+        let transform = differing.collect();
+        Self {
+            pipeline: config.key.clone(),
+            input: config.input.clone(),
+            from: config.from.clone(),
+            interval_seconds: config.interval.map(|interval| interval.as_secs_f64()),
+            offset_seconds: config.offset.as_secs_f64(),
+            delay_seconds: schedule.map_or(0.0, |schedule| schedule.delay(&config.key).as_secs_f64()),
+            deadline_seconds: config.deadline.as_secs_f64(),
+            outputs: config.outputs.clone(),
+            transform,
+            options: config.options.iter().map(|(key, setting)| (key.clone(), setting.text())).collect(),
+            series: report.map_or(0, |report| report.series),
+            series_at_most: worst_case_series(config.def, cpus),
+            state: report.map(|report| report.state.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |seconds: f64| format!("{:?}", Duration::from_secs_f64(seconds));
+        let key = &self.pipeline;
+        write!(f, "{key:<12} {:<12} {:>7}  ", self.state.word(), self.series)?;
+        match (&self.from, &self.input) {
+            (Some(from), _) => write!(f, "from {from}, ")?,
+            (None, Some(input)) if input != key => write!(f, "input {input}, ")?,
+            _ => {}
+        }
+        match self.interval_seconds {
+            None => write!(f, "when scraped")?,
+            Some(interval) => write!(f, "every {}", seconds(interval))?,
+        }
+        if self.offset_seconds > 0.0 {
+            write!(f, " at {}", seconds(self.offset_seconds))?;
+        }
+        if self.delay_seconds > 0.0 {
+            write!(f, " and {:.3}s later", self.delay_seconds)?;
+        }
+        write!(f, ", within {}", seconds(self.deadline_seconds))?;
+        if self.outputs != [crate::config::PROMETHEUS] {
+            write!(f, ", to {}", self.outputs.join(", "))?;
+        }
+        write!(f, ", at most {} series", self.series_at_most)?;
+        let details = [self.state.variant(), self.state.reason()];
+        let details: Vec<&str> = details.into_iter().filter(|detail| !detail.is_empty()).collect();
+        if !details.is_empty() {
+            write!(f, ": {}", details.join(": "))?;
+        }
+        writeln!(f)?;
+        for (key, value) in self.options.iter().chain(&self.transform) {
+            writeln!(f, "    {key} = {value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<12} {:<12} {:>7}  DETAIL", "PIPELINE", "STATE", "SERIES")?;
+        self.pipelines.iter().try_for_each(|planned| write!(f, "{planned}"))?;
+        if !self.off.is_empty() {
+            writeln!(f, "off: {}", self.off.join(", "))?;
+        }
+        for output in &self.outputs {
+            let path = output.path.as_deref().unwrap_or("the standard output");
+            writeln!(f, "output {}: {} to {path}", output.output, output.format)?;
+        }
+        for task in self.tasks.iter().filter(|task| task.state != TaskState::Loaded) {
+            let file = &task.file;
+            let task_name =
+                if task.task.is_empty() { String::new() } else { format!("task {}: ", task.task) };
+            writeln!(f, "{file}:{task_name}{}", task.reason)?;
+        }
+        if self.verdict().is_ok() {
+            writeln!(f, "the configuration is valid")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! From a task to the pipeline that runs it. Nothing in a task is ignored: what is not acted on is refused.
+
+use std::time::Duration;
+
+use super::model::{
+    self, CollectConfig, CollectTarget, CollectTask, RuleKind, Span, TargetKind, Transform, ValueConfig,
+};
+use crate::{
+    catalogue::{OptionDef, OptionValue},
+    config::{Config, PipelineConfig, complaints},
+    input::OptionSetting,
+    pipeline::{Manipulation, ValueRule},
+};
+
+/// The label that has the path of a control group.
+const CGROUP: &str = "cgroup";
+
+/// Why a task cannot be run: every reason, with the field that it is about and what to do.
+pub type Complaints = Vec<String>;
+
+/// What a task may refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The agent's configuration.
+    pub config: &'a Config,
+    /// The host's name.
+    pub hostname: &'a str,
+}
+
+/// The pipeline that a task asks for.
+pub fn resolve(task: &CollectTask, around: Surroundings<'_>) -> Result<PipelineConfig, Complaints> {
+    let mut wrong = Vec::new();
+    if let Some(message) = complaints::name(&task.key) {
+        wrong.push(format!("`key`: {message}"));
+    } else if around.config.pipelines.iter().any(|pipeline| pipeline.key == task.key) {
+        let key = &task.key;
+        wrong.push(format!(
+            "`key`: `{key}` is an input or a pipeline of the agent's configuration: choose another"
+        ));
+    }
+    let Some(mut pipeline) = source(&task.config, around.config, &mut wrong) else { return Err(wrong) };
+    pipeline.key.clone_from(&task.key);
+    schedule(&task.config, &mut pipeline, &mut wrong);
+    options(&task.config, &mut pipeline, &mut wrong);
+    transform(&task.config.transform, &mut pipeline, &mut wrong);
+    target(task, &mut pipeline, &mut wrong);
+    references(task, around, &mut pipeline, &mut wrong);
+    complain(&pipeline, &mut wrong);
+    if let Some(outputs) = &task.config.outputs {
+        pipeline.outputs.clone_from(outputs);
+    }
+    if let Some(message) = complaints::outputs(&pipeline, around.config) {
+        wrong.push(format!("`config.outputs`: {message}"));
+    }
+    if wrong.is_empty() { Ok(pipeline) } else { Err(wrong) }
+}
+
+fn source(task: &CollectConfig, config: &Config, wrong: &mut Complaints) -> Option<PipelineConfig> {
+    let known = |name: &str| config.pipelines.iter().find(|pipeline| pipeline.key == name);
+    match (&task.input, &task.from) {
+        (Some(input), None) => {
+            let Some(found) = known(input).filter(|found| found.def.name == input) else {
+                wrong.push(format!("`config.input`: {}", complaints::input(input, config)));
+                return None;
+            };
+            if let Some(message) = complaints::runs_once(found.def) {
+                wrong.push(format!("`config.input`: {message}"));
+                return None;
+            }
+            Some(PipelineConfig::new(found.def))
+        }
+        (None, Some(from)) => {
+            let Some(found) = known(from) else {
+                wrong.push(format!("`config.from`: {}", complaints::source(from, config)));
+                return None;
+            };
+            let pipeline =
+                PipelineConfig { input: None, from: Some(from.clone()), ..PipelineConfig::new(found.def) };
+            if let Some(message) = complaints::idle_source(&pipeline, config) {
+                wrong.push(format!("`config.from`: {message}"));
+            }
+            Some(pipeline)
+        }
+        (Some(_), Some(_)) => {
+            wrong.push("`config.from` and `config.input` exclude each other".to_owned());
+            None
+        }
+        (None, None) => {
+            wrong.push(
+                "`config.input` is missing: the name of an input, or `config.from` that of a pipeline"
+                    .to_owned(),
+            );
+            None
+        }
+    }
+}
+
+fn schedule(task: &CollectConfig, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let rule = &task.execute_rule;
+    let rate = rule.fixed_rate.map(|Span(rate)| rate);
+    match (rule.kind, rate) {
+        (RuleKind::OnScrape, None) => {
+            if rule.offset.is_some() || rule.spread.is_some() {
+                wrong.push("`config.executeRule.offset` shifts a `fixedRate`, and there is none".to_owned());
+            }
+        }
+        (RuleKind::OnScrape, Some(_)) => {
+            wrong.push(
+                "`config.executeRule.type` must be \"fixedRate\" where there is a `fixedRate`".to_owned(),
+            );
+        }
+        (RuleKind::FixedRate, None) => wrong.push("`config.executeRule.fixedRate` is missing".to_owned()),
+        (RuleKind::FixedRate, Some(rate)) => {
+            if rate.is_zero() || rate > DAY {
+                wrong.push("`config.executeRule.fixedRate` must lie between 1ms and 24h".to_owned());
+            }
+            let offset = rule.offset.map_or(Duration::ZERO, |Span(offset)| offset);
+            if offset >= rate {
+                wrong.push("`config.executeRule.offset` must be shorter than `fixedRate`".to_owned());
+            }
+            if rule.spread.is_some_and(|Span(spread)| spread > rate) {
+                wrong.push("`config.executeRule.spread` must not be longer than `fixedRate`".to_owned());
+            }
+            pipeline.interval = Some(rate);
+            pipeline.offset = offset;
+            pipeline.spread = rule.spread.map(|Span(spread)| spread);
+            pipeline.deadline = pipeline.deadline.min(rate);
+        }
+    }
+    if let Some(Span(deadline)) = task.deadline {
+        if deadline.is_zero() || deadline > rate.unwrap_or(DAY) {
+            wrong.push("`config.deadline` must be at least 1ms and not longer than the rate".to_owned());
+        }
+        pipeline.deadline = deadline;
+    }
+}
+
+fn options(task: &CollectConfig, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
+    let def = pipeline.def;
+    for (name, value) in &task.options {
+        if pipeline.from.is_some() {
+            let what = "it collects nothing itself: set it where the input is configured";
+            wrong.push(format!("`config.options.{name}`: {what}"));
+            continue;
+        }
+        let Some(option) = def.options.iter().find(|option| option.key == name) else {
+            wrong.push(format!("`config.options.{name}`: {}", complaints::option(def, name)));
+            continue;
+        };
+        match setting(option, value) {
+            Ok(setting) => pipeline.options.push((name.clone(), setting)),
+            Err(what) => wrong.push(format!("`config.options.{name}` must be {what}, not {value}")),
+        }
+    }
+}
+
+/// The setting that a value is, or what it should have been.
+fn setting(option: &OptionDef, value: &serde_json::Value) -> Result<OptionSetting, String> {
+    match option.default {
+        OptionValue::Bool(_) => {
+            value.as_bool().map(OptionSetting::Bool).ok_or_else(|| "true or false".to_owned())
+        }
+        OptionValue::Regex(_) => {
+            let text = value.as_str().filter(|text| regex_lite::Regex::new(text).is_ok());
+            text.map(|text| OptionSetting::Regex(text.to_owned()))
+                .ok_or_else(|| "a regular expression".to_owned())
+        }
+        OptionValue::Integer { min, max, .. } => {
+            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+            let number = number.filter(|number| (min..=max).contains(number));
+            number
+                .map(OptionSetting::Integer)
+                .ok_or_else(|| format!("a whole number between {min} and {max}"))
+        }
+    }
+}
+
+fn target(task: &CollectTask, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
+    let CollectTarget { kind, path, .. } = &task.target;
+    match (kind, path) {
+        (TargetKind::Localhost | TargetKind::None, None) => {}
+        (TargetKind::Pod | TargetKind::Container, _) => {
+            wrong.push("`target.type`: targets inside pods are not supported by this build".to_owned());
+        }
+        (TargetKind::Localhost | TargetKind::None, Some(_)) => {
+            wrong.push("`target.path` is for targets of type \"cgroup\"".to_owned());
+        }
+        (TargetKind::Cgroup, None) => wrong.push("`target.path` is missing: which control group?".to_owned()),
+        (TargetKind::Cgroup, Some(path)) => {
+            let def = pipeline.def;
+            if !def.metrics.iter().all(|metric| metric.labels.iter().any(|label| label.name == CGROUP)) {
+                let what = "not every metric of it is by control group";
+                wrong.push(format!(
+                    "`target.type`: input `{}` cannot be narrowed to a control group: {what}",
+                    def.name
+                ));
+            }
+            if path.is_empty() || path.starts_with('/') && path.len() == 1 || path.contains(['*', '?']) {
+                wrong.push(
+                    "`target.path` is the path of one control group, as in \"system.slice/ssh.service\""
+                        .to_owned(),
+                );
+            }
+            pipeline.transform.allow_labels = vec![(CGROUP.to_owned(), vec![path.clone()])];
+        }
+    }
+}
+
+fn transform(asked: &Transform, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
+    let at = |field: &str, message: &str| format!("`config.transform.{field}`: {message}");
+    if !asked.scripts.is_empty() {
+        let what = "scripts are not run: say what they compute in `derive`, as in \"used = total - free\"";
+        wrong.push(at("scripts", what));
+    }
+    let config = &mut pipeline.transform;
+    config.prefix.clone_from(&asked.prefix);
+    config.format.clone_from(&asked.format);
+    config.allow.clone_from(&asked.allow);
+    config.deny.clone_from(&asked.deny);
+    config.derive.clone_from(&asked.derive);
+    config.values = asked.values.iter().map(|(pattern, value)| rule(pattern, value)).collect();
+    config.tags = asked.tags.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    if let Some(most) = asked.max_series {
+        if most == 0 {
+            wrong.push(at("max_series", "must be above zero"));
+        }
+        config.max_series = most;
+    }
+}
+
+fn rule(pattern: &str, value: &ValueConfig) -> ValueRule {
+    let manipulation = match value.manipulate {
+        model::Manipulation::Gauge => Manipulation::Gauge,
+        model::Manipulation::Delta => Manipulation::Delta,
+        model::Manipulation::Rate => Manipulation::Rate,
+    };
+    ValueRule { pattern: pattern.to_owned(), manipulation, keep_negative: value.keep_negative }
+}
+
+/// Labels from the target's metadata. What the metadata do not have, a target that is this host has as `host` and
+/// `hostname`. Its addresses are not guessed: it may have many, and they change.
+fn references(
+    task: &CollectTask,
+    around: Surroundings<'_>,
+    pipeline: &mut PipelineConfig,
+    wrong: &mut Complaints,
+) {
+    for (label, reference) in &task.config.ref_metas {
+        let name = reference.0.as_str();
+        let of_host = (task.target.kind == TargetKind::Localhost && matches!(name, "host" | "hostname"))
+            .then(|| around.hostname.to_owned());
+        if let Some(value) = task.target.meta.get(name).cloned().or(of_host) {
+            pipeline.transform.target_tags.push((label.clone(), value));
+        } else {
+            let what = format!("the target has no `{name}`: give it in `target.meta`");
+            wrong.push(format!("`config.refMetas.{label}`: {what}"));
+        }
+    }
+}
+
+/// What is wrong with the transform as a whole, in the words of tasks.
+fn complain(pipeline: &PipelineConfig, wrong: &mut Complaints) {
+    for complaint in pipeline.transform.check(pipeline.def) {
+        let entry = complaint.entry.as_ref().map(|entry| format!(".{entry}")).unwrap_or_default();
+        let place = match complaint.key {
+            "target_tags" => format!("config.refMetas{entry}"),
+            key => format!("config.transform.{key}{entry}"),
+        };
+        wrong.push(format!("`{place}`: {complaint}"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

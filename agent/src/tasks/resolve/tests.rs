@@ -1,0 +1,94 @@
+use super::*;
+use crate::config::Config;
+
+fn task(text: &str) -> CollectTask {
+    serde_json::from_str(text).unwrap()
+}
+
+fn resolved(config: &str, rest: &str) -> Result<PipelineConfig, Complaints> {
+    let whole = Config::default();
+    let around = Surroundings { config: &whole, hostname: "me" };
+    resolve(&task(&format!(r#"{{"key":"k","config":{config}{rest}}}"#)), around)
+}
+
+#[test]
+fn a_task_becomes_a_pipeline_of_its_input() {
+    let config = resolved(
+        r#"{"input":"cpu","deadline":"50ms","options":{"info":true},"refMetas":{"app":"app","node":{"name":"host"}},
+            "executeRule":{"type":"fixedRate","fixedRate":5000,"offset":"1s"},
+            "transform":{"metricFormat":"sys_%s","metricWhiteList":["cpu_*"],
+                "metricConfigs":{"cpu_seconds_total":{"valueManipulation":"RATE"}}}}"#,
+        r#","target":{"type":"localhost","meta":{"app":"shop"}}"#,
+    )
+    .unwrap();
+    assert_eq!((config.key.as_str(), config.def.name, config.input.as_deref()), ("k", "cpu", Some("cpu")));
+    assert_eq!(config.interval, Some(Duration::from_secs(5)));
+    assert_eq!((config.offset, config.deadline), (Duration::from_secs(1), Duration::from_millis(50)));
+    assert_eq!(config.options, [("info".to_owned(), OptionSetting::Bool(true))]);
+    let transform = config.transform;
+    let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(transform.target_tags, [tag("app", "shop"), tag("node", "me")]);
+    assert_eq!((transform.format.as_deref(), transform.prefix), (Some("sys_%s"), None));
+    assert_eq!(transform.values[0].manipulation, Manipulation::Rate);
+}
+
+#[test]
+fn what_is_not_acted_on_is_refused_with_the_way_out() {
+    let said = |config: &str, rest: &str| resolved(config, rest).unwrap_err().join("; ");
+    for (config, rest, words) in [
+        (r#"{"input":"cpuu"}"#, "", "`config.input`: unknown input `cpuu`: did you mean `cpu`?"),
+        (r#"{"input":"sched"}"#, "", "use `from = \"sched\"`"),
+        (r#"{"from":"nothing"}"#, "", "`config.from`: unknown pipeline `nothing`"),
+        ("{}", "", "`config.input` is missing"),
+        (r#"{"input":"cpu","options":{"infos":true}}"#, "", "did you mean `info`?"),
+        (r#"{"input":"cpu","options":{"info":1}}"#, "", "`config.options.info` must be true or false, not 1"),
+        (r#"{"input":"cpu","outputs":["x"]}"#, "", "`config.outputs`: unknown output `x`"),
+        (
+            r#"{"input":"cpu","executeRule":{"type":"fixedRate"}}"#,
+            "",
+            "`config.executeRule.fixedRate` is missing",
+        ),
+        (r#"{"input":"cpu","executeRule":{"fixedRate":5}}"#, "", "must be \"fixedRate\""),
+        (
+            r#"{"input":"cpu","executeRule":{"type":"fixedRate","fixedRate":5,"offset":5}}"#,
+            "",
+            "must be shorter than `fixedRate`",
+        ),
+        (r#"{"input":"cpu","executeRule":{"type":"fixedRate","fixedRate":0}}"#, "", "between 1ms and 24h"),
+        (r#"{"input":"cpu","transform":{"scripts":[{}]}}"#, "", "say what they compute in `derive`"),
+        (
+            r#"{"input":"cpu","transform":{"allow":["nothing"]}}"#,
+            "",
+            "no metric of input `cpu` is called `nothing`",
+        ),
+        (r#"{"input":"cpu","transform":{"prefix":"a","format":"b%s"}}"#, "", "`config.transform.format`"),
+        (r#"{"input":"cpu","refMetas":{"ip":"ip"}}"#, "", "the target has no `ip`: give it in `target.meta`"),
+        (
+            r#"{"input":"cpu","refMetas":{"0":"host"}}"#,
+            "",
+            "`config.refMetas.0`: tag `0` is not a label name",
+        ),
+        (
+            r#"{"input":"cpu"}"#,
+            r#","target":{"type":"pod"}"#,
+            "targets inside pods are not supported by this build",
+        ),
+        (
+            r#"{"input":"cpu"}"#,
+            r#","target":{"path":"a"}"#,
+            "`target.path` is for targets of type \"cgroup\"",
+        ),
+        (
+            r#"{"input":"cpu"}"#,
+            r#","target":{"type":"cgroup","path":"a"}"#,
+            "input `cpu` cannot be narrowed to a control group",
+        ),
+    ] {
+        let said = said(config, rest);
+        assert!(said.contains(words), "{config}{rest}: {said}");
+    }
+    let whole = Config::default();
+    let around = Surroundings { config: &whole, hostname: "me" };
+    let clash = resolve(&task(r#"{"key":"cpu","config":{"input":"cpu"}}"#), around).unwrap_err();
+    assert!(clash[0].starts_with("`key`: `cpu` is an input or a pipeline"), "{clash:?}");
+}
