@@ -154,9 +154,8 @@ pub async fn run(
         pipeline.connect(outputs.connect(&known.outputs, &known.key));
     }
     let engine = Engine::start(opened.pipelines, config.scrape_budget).map_err(said("no thread"))?;
-    let ranks = setup.pipelines().map(|pipeline| pipeline.def.source.rank());
     let outlives = opened.guard.outlives();
-    let keeper = Keeper::new(engine.clone(), ranks, &config.budget, opened.guard, opened.sampler);
+    let keeper = Keeper::new(engine.clone(), &config.budget, opened.guard, opened.sampler);
     let (budget, window) = (keeper.board(), config.budget.window);
     let ebpf = config.ebpf;
     let reloader = Reloader::new(origin.read, setup, outputs.clone(), Box::new(engine.clone()));

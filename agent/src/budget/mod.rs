@@ -17,7 +17,6 @@ use tokio::time::MissedTickBehavior;
 use self::governor::{Governor, Level, Limits, Share, Step, Window};
 use crate::{
     bpf::{Figures, Guard, Program, Sampler},
-    catalogue::Rank,
     config::Budget,
     engine::{Engine, Usage},
     process::{self, Resident},
@@ -110,20 +109,15 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// One for an engine whose pipelines have these ranks, and which uses the guard's programs.
-    pub fn new(
-        engine: Engine,
-        ranks: impl IntoIterator<Item = Rank>,
-        budget: &Budget,
-        guard: Guard,
-        sampler: Sampler,
-    ) -> Self {
+    /// One for an engine which uses the guard's programs.
+    pub fn new(engine: Engine, budget: &Budget, guard: Guard, sampler: Sampler) -> Self {
         let limits = budget.limits();
         export_limits(limits);
+        let usage = engine.usage();
         Self {
-            inputs: engine.usage().into_iter().map(Known::new).collect(),
+            governor: Governor::new(limits, usage.iter().map(|usage| usage.rank)),
+            inputs: usage.into_iter().map(Known::new).collect(),
             engine,
-            governor: Governor::new(limits, ranks),
             guard,
             sampler,
             times_programs: budget.kernel_programs,

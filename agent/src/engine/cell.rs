@@ -66,8 +66,12 @@ impl Terms {
             schedule: pipeline.schedule(),
             deadline: pipeline.deadline(),
             source: pipeline.source().map(|key| Source { key: key.into(), cell: None }),
-            // What computes from others' frames is worth as little as what only reads files.
-            rank: pipeline.input().map_or(Rank::Basic, |input| input.definition().source.rank()),
+            // What is computed was asked for on top of what every dashboard shows.
+            rank: if pipeline.source().is_some() || !pipeline.queries().is_empty() {
+                Rank::Optional
+            } else {
+                pipeline.input().map_or(Rank::Basic, |input| input.definition().source.rank())
+            },
             scraped: pipeline.is_scraped(),
         }
     }

@@ -12,7 +12,6 @@ use std::{
 use pitot::{
     bpf::{Loader, Sampler},
     budget::Keeper,
-    catalogue::Rank,
     config::Budget,
     engine::Edit,
     pipeline::{Pipeline, State},
@@ -133,9 +132,8 @@ fn the_dearest_input_is_slowed_and_then_shed() {
     bench.scrape();
     let budget = Budget { cpu_percent: 0.001, memory_mib: 0.0, ..Budget::default() };
     let guard = Loader::off("a test").into_guard();
-    let ranks = [Rank::Own, Rank::Optional, Rank::Own];
     let sampler = Sampler::new(Path::new("/nowhere"));
-    let mut keeper = Keeper::new(bench.engine.clone(), ranks, &budget, guard, sampler);
+    let mut keeper = Keeper::new(bench.engine.clone(), &budget, guard, sampler);
     let board = keeper.board();
     keeper.look();
     let mut seen = Vec::new();
@@ -167,7 +165,7 @@ fn an_input_that_is_removed_and_put_again_is_as_restricted_as_before() {
     let bench = Bench::new(vec![fine(&FIRST), dear()]);
     let budget = Budget { cpu_percent: 0.001, memory_mib: 0.0, ..Budget::default() };
     let (guard, sampler) = (Loader::off("a test").into_guard(), Sampler::new(Path::new("/nowhere")));
-    let mut keeper = Keeper::new(bench.engine.clone(), [Rank::Own, Rank::Optional], &budget, guard, sampler);
+    let mut keeper = Keeper::new(bench.engine.clone(), &budget, guard, sampler);
     let change = |put, remove: &[&str]| {
         let remove = remove.iter().map(|key| (*key).to_owned()).collect();
         assert!(bench.engine.apply(Edit { put, remove }).is_empty());

@@ -92,7 +92,7 @@ impl Queries {
 impl Accumulator for Queries {
     #[inline]
     fn add(&mut self, sample: &Sample<'_>) {
-        for query in &mut self.all {
+        for query in self.all.iter_mut().filter(|query| query.may_want(sample.metric)) {
             query.add(sample);
         }
     }

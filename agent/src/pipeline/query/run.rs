@@ -102,6 +102,13 @@ impl Query {
         &self.config
     }
 
+    /// Whether any column may take series of a metric. Those of a name that the source completes may be named in
+    /// any way.
+    #[inline]
+    pub(super) fn may_want(&self, metric: &Metric) -> bool {
+        metric.name.contains('*') || self.config.select.iter().any(|select| select.metric == metric.name)
+    }
+
     /// What it left out so far.
     pub fn losses(&self) -> QueryLosses {
         self.losses
