@@ -33,7 +33,7 @@ pub fn slot_of(table: &Table, cgroup: u64) -> u32 {
     const _: () = assert!(OTHER == SLOTS);
     let Some(table) = table.get_ptr_mut(0) else { return OTHER };
     // SAFETY: the kernel returned a pointer to a whole map value.
-    table::slot_of::<TABLE_WORDS, SLOTS, WAYS>(unsafe { &mut *table }, cgroup)
+    table::slot_of::<TABLE_WORDS, SLOTS, WAYS, false>(unsafe { &mut *table }, cgroup)
 }
 
 /// The directory of a cgroup in the unified tree, by its address; the offsets are those of its fields.

@@ -8,9 +8,10 @@ use pitot_common::table::{FREE, sets};
 use crate::bank::opaque;
 
 /// The slot of an identity in the first `SLOTS` words of a table; one that has none takes one, and gets `SLOTS`
-/// when there is none.
+/// when there is none. With `RETRY` it takes another one when a CPU was faster; without, it gets none this time,
+/// which halves the ways through a program.
 #[inline(always)]
-pub fn slot_of<const WORDS: usize, const SLOTS: u32, const WAYS: u32>(
+pub fn slot_of<const WORDS: usize, const SLOTS: u32, const WAYS: u32, const RETRY: bool>(
     table: &mut [u64; WORDS],
     identity: u64,
 ) -> u32 {
@@ -32,7 +33,10 @@ pub fn slot_of<const WORDS: usize, const SLOTS: u32, const WAYS: u32>(
     if take(table, at, identity) {
         return at;
     }
-    // Another CPU took it at the same moment for somebody else: then from the other end.
+    if !RETRY {
+        return SLOTS;
+    }
+    // From the other end.
     let at = set + u32::BITS - 1 - free.leading_zeros();
     if take(table, at, identity) { at } else { SLOTS }
 }

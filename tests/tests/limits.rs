@@ -34,9 +34,9 @@ const STACK: i32 = 512;
 /// always recognised states that it has seen before (pruning), better from release to release; what stays
 /// below the limit on all ways together needs none of that.
 const WALKED: u64 = 1_000_000;
-/// Programs with so many branches one behind the other, mostly those of several histograms, that it must. The
-/// kernel test `limits` says how little is left then.
-const RELY_ON_PRUNING: [&str; 3] = ["block_complete", "block_issue", "sched_switch"];
+/// Programs with so many branches one behind the other, for several histograms or for everything that a cgroup
+/// may lack, that it must. The kernel test `limits` says how little is left then.
+const RELY_ON_PRUNING: [&str; 4] = ["block_complete", "block_issue", "cgroup", "sched_switch"];
 
 /// Every definition with its object, and the kernel that must do.
 fn objects() -> impl Iterator<Item = (&'static BpfDef, aya_obj::Object, &'static Kernel)> {

@@ -42,7 +42,9 @@ pub(crate) const fn def(name: &'static str, prefix: &'static str) -> InputDef {
 }
 
 pub(crate) static FIRST: InputDef = def("first", "first_");
-pub(crate) static ODD: InputDef = InputDef { source: Source::Files(&[]), ..def("odd", "odd_") };
+pub(crate) static ODD: InputDef = def("odd", "odd_");
+/// One that may be shed.
+pub(crate) static DEAR: InputDef = InputDef { source: Source::Files(&[]), ..def("odd", "odd_") };
 pub(crate) static SECOND: InputDef = def("second", "second_");
 pub(crate) static LAST: InputDef = def("last", "last_");
 pub(crate) static OFF: InputDef = def("off", "off_");

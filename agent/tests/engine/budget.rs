@@ -17,7 +17,7 @@ use pitot::{
     pipeline::{Pipeline, State},
 };
 
-use crate::bench::{Bench, FIRST, LAST, ODD, fine, pipeline, present};
+use crate::bench::{Bench, DEAR, FIRST, LAST, ODD, fine, pipeline, present};
 
 /// An input that counts its collections.
 fn counted() -> (Box<dyn Pipeline>, Arc<AtomicU32>) {
@@ -124,7 +124,7 @@ fn burn(time: Duration) {
 /// the budget is missed; which input is the dearest is measured for each one alone.
 #[test]
 fn the_dearest_input_is_slowed_and_then_shed() {
-    let dear = pipeline(&ODD, |_| {
+    let dear = pipeline(&DEAR, |_| {
         burn(Duration::from_millis(20));
         Ok(())
     });
@@ -157,7 +157,7 @@ fn the_dearest_input_is_slowed_and_then_shed() {
 #[test]
 fn an_input_that_is_removed_and_put_again_is_as_restricted_as_before() {
     let dear = || {
-        pipeline(&ODD, |_| {
+        pipeline(&DEAR, |_| {
             burn(Duration::from_millis(20));
             Ok(())
         })

@@ -149,8 +149,9 @@ fn device_slot(identity: u64) -> u64 {
     if hinted < u64::from(device::SLOTS) && is_still(hinted, identity) {
         return hinted;
     }
-    let slot =
-        table::slot_of::<{ device::TABLE_WORDS }, { device::SLOTS }, { device::WAYS }>(devices, identity);
+    let slot = table::slot_of::<{ device::TABLE_WORDS }, { device::SLOTS }, { device::WAYS }, true>(
+        devices, identity,
+    );
     if slot < device::SLOTS {
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(hint, u64::from(slot)) };
