@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     engine::{Engine, Report},
     output::{Door, Format, Page, Refused, Reload, SinkStatus, Want, serve},
-    pipeline::{InputPipeline, Pipeline},
+    pipeline::{InputPipeline, Pipeline, QueryPipeline},
     privilege, sys,
     tasks::{self, Outputs, Reloader, Requests, Setup},
     telemetry,
@@ -60,7 +60,12 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     let pipelines = config
         .pipelines
         .iter()
-        .map(|input| Box::new(InputPipeline::open(input, &config.roots, &mut loader)) as Box<dyn Pipeline>)
+        .map(|pipeline| -> Box<dyn Pipeline> {
+            if pipeline.from.is_some() {
+                return Box::new(QueryPipeline::new(pipeline));
+            }
+            Box::new(InputPipeline::open(pipeline, &config.roots, &mut loader))
+        })
         .collect();
     loader.tidy();
     let guard = loader.into_guard();
@@ -154,7 +159,7 @@ pub async fn run(
         pipeline.connect(outputs.connect(&known.outputs, &known.key));
     }
     let engine = Engine::start(opened.pipelines, config.scrape_budget).map_err(said("no thread"))?;
-    let ranks = setup.pipelines().map(|pipeline| pipeline.def.source.rank());
+    let ranks: Vec<_> = engine.usage().into_iter().map(|usage| usage.rank).collect();
     let outlives = opened.guard.outlives();
     let keeper = Keeper::new(engine.clone(), ranks, &config.budget, opened.guard, opened.sampler);
     let (budget, window) = (keeper.board(), config.budget.window);

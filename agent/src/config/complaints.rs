@@ -5,7 +5,10 @@ use super::{
     Config, PipelineConfig, output,
     suggest::{hint, listed, unknown_input},
 };
-use crate::input::InputDef;
+use crate::{
+    input::InputDef,
+    pipeline::query::{Complaint, Part},
+};
 
 /// What to say of an input that there is not.
 pub(crate) fn input(name: &str, config: &Config) -> String {
@@ -32,4 +35,43 @@ pub(crate) fn option(def: &InputDef, name: &str) -> String {
 /// What is wrong with the outputs of a pipeline.
 pub(crate) fn outputs(pipeline: &PipelineConfig, config: &Config) -> Option<String> {
     output::complaint(pipeline, config).map(|(_, message)| message)
+}
+
+/// Something that is wrong with one of the queries of a pipeline.
+pub(crate) struct AboutQuery {
+    /// Which.
+    pub(crate) index: usize,
+    pub(crate) complaint: Complaint,
+}
+
+/// All that is wrong with the queries of a pipeline.
+pub(crate) fn queries(pipeline: &PipelineConfig) -> Vec<AboutQuery> {
+    let mut all = Vec::new();
+    for (index, query) in pipeline.queries.iter().enumerate() {
+        let from = (query.from != pipeline.source()).then(|| {
+            let (asked, own) = (&query.from, pipeline.source());
+            let fix = format!("say FROM {own}, or let a pipeline of its own take `from = \"{asked}\"`");
+            Complaint {
+                part: Part::From,
+                message: format!("`{asked}` is not what it takes its samples from: {fix}"),
+            }
+        });
+        let earlier = pipeline.queries[..index].iter().flat_map(|query| &query.select);
+        let is_taken = |name: &str| earlier.clone().any(|earlier| earlier.name == name);
+        let twice = query.select.iter().enumerate().filter(|(_, select)| is_taken(&select.name));
+        let twice = twice.map(|(at, select)| Complaint {
+            part: Part::Select(Some(at)),
+            message: format!("another query has a result called `{}`, too: choose another name", select.name),
+        });
+        let own = query.check(pipeline.sampled()).into_iter().chain(query.check_interval(pipeline.interval));
+        all.extend(from.into_iter().chain(own).chain(twice).map(|complaint| AboutQuery { index, complaint }));
+    }
+    all
+}
+
+/// What to say of a pipeline that takes from another and computes nothing of it.
+pub(crate) fn idle_pipeline(pipeline: &PipelineConfig) -> Option<String> {
+    let from = pipeline.from.as_ref().filter(|_| pipeline.queries.is_empty())?;
+    let what = "a pipeline that takes what another publishes computes something of it";
+    Some(format!("{what}: give `sql`, as in \"SELECT max(metric) AS name FROM {from}\""))
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{Config, PipelineConfig},
-    pipeline::{InputPipeline, Pipeline},
+    pipeline::{InputPipeline, Pipeline, QueryPipeline},
     source::Roots,
     telemetry,
 };
@@ -219,13 +219,15 @@ struct Builder<'a> {
 
 impl Build for Builder<'_> {
     fn build(&mut self, config: &PipelineConfig, is_heir: bool) -> Box<dyn Pipeline> {
-        let mut pipeline = if is_heir && config.enabled {
-            InputPipeline::heir(config, self.roots)
+        let mut pipeline: Box<dyn Pipeline> = if config.from.is_some() {
+            Box::new(QueryPipeline::new(config))
+        } else if is_heir && config.enabled {
+            Box::new(InputPipeline::heir(config, self.roots))
         } else {
-            InputPipeline::open_late(config, self.roots)
+            Box::new(InputPipeline::open_late(config, self.roots))
         };
         pipeline.connect(self.outputs.connect(&config.outputs, &config.key));
-        Box::new(pipeline)
+        pipeline
     }
 }
 
