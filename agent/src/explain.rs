@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     config::{PipelineConfig, schema::INPUT_KEYS},
-    docs::series::worst_case_series,
+    docs::series::worst_case_of_pipeline,
     engine::Report,
     pipeline::State,
     tasks::{Setup, TaskState, TaskStatus},
@@ -134,7 +134,7 @@ impl Planned {
             transform,
             options: config.options.iter().map(|(key, setting)| (key.clone(), setting.text())).collect(),
             series: report.map_or(0, |report| report.series),
-            series_at_most: worst_case_series(config.def, cpus),
+            series_at_most: worst_case_of_pipeline(config, cpus),
             state: report.map(|report| report.state.clone()).unwrap_or_default(),
         }
     }

@@ -57,6 +57,7 @@ without prefix, and `from` another pipeline by the names that it publishes. Thes
 [pipeline.busy]
 input = "cpu"
 interval = "1s"
+prefix = "shop_"
 sql = """
   SELECT sum(rate(cpu_seconds_total)) AS cpu_busy_ratio FROM cpu
    WHERE mode != 'idle' GROUP BY cpu WINDOW 10s"""
@@ -64,6 +65,7 @@ sql = """
 [pipeline.busy_as_data]
 input = "cpu"
 interval = "1s"
+prefix = "shop_"
 select = [{ metric = "cpu_seconds_total", as = "cpu_busy_ratio", agg = "sum", of = "rate" }]
 where = { not = { equals = { label = "mode", to = "idle" } } }
 group_by = ["cpu"]
@@ -71,7 +73,7 @@ window = "10s"
 
 [pipeline.busiest]
 from = "busy"
-sql = "SELECT max(node_cpu_busy_ratio) AS node_cpu_busiest_ratio FROM busy"
+sql = "SELECT max(shop_cpu_busy_ratio) AS shop_cpu_busiest_ratio FROM busy"
 ```"#;
 
 fn write_keys<T>(out: &mut String, keys: &[Key<T>], defaults: &mut T) -> fmt::Result {

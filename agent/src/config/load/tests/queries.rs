@@ -96,10 +96,10 @@ sql = ["SELECT max(x) AS y FROM meminfo", 1]
         &[
             "2:15: there is no function `summ`: did you mean `sum`?",
             "8:16: HAVING is not supported: test `value` in WHERE, or the results in the query of another pipeline",
-            "9:5: in the SQL, line 1, column 37: ORDER is not supported: results are series, which have no order",
+            "9:5: in the SQL, line 1, column 38: ORDER is not supported: results are series, which have no order",
             "12:7: `sql` must have at least one query",
             "14:7: `sql` must be a query in quotes, or an array of them, not an integer",
-            "16:35: `sql` must be a query in quotes, or an array of them, not an integer",
+            "16:43: `sql` must be a query in quotes, or an array of them, not an integer",
         ],
     );
 }
@@ -184,7 +184,8 @@ proptest! {
         grouped in any::<bool>(),
         window in proptest::option::of(1_u64..86_400_000),
     ) {
-        let metric = if rated { "rate(cpu_seconds_total)" } else { "cpu_seconds_total" };
+        // A counter by itself only rises.
+        let metric = if rated || agg.starts_with('p') || matches!(&*agg, "avg" | "min" | "max" | "last") { "rate(cpu_seconds_total)" } else { "cpu_seconds_total" };
         let group = if grouped { " GROUP BY cpu, mode" } else { "" };
         let window = window.map(|millis| format!(" WINDOW {millis}ms")).unwrap_or_default();
         let mode = mode.replace('\'', "''");
