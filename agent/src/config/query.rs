@@ -78,7 +78,7 @@ fn one(value: &Value<'_>, report: &mut Report) -> Option<QueryConfig> {
         Ok(query) => return Some(query),
         Err(error) => error,
     };
-    match inside(value, text) {
+    match inside(value) {
         Some(start) => report.at(start + error.offset, error.message),
         None => report.problem(value, in_text(&error)),
     }
@@ -92,15 +92,15 @@ pub(crate) fn in_text(error: &SqlError) -> String {
 
 /// Where the text of a string begins, if the file has it as it is: no escapes, no changed ends of lines. The quotes
 /// are what the place of the string has more than its text.
-fn inside(value: &Value<'_>, text: &Cow<'_, str>) -> Option<usize> {
+fn inside(value: &Value<'_>) -> Option<usize> {
+    let DeValue::String(Cow::Borrowed(text)) = value.get_ref() else { return None };
     let span = value.span();
-    let quotes = match (text, span.len().checked_sub(text.len())?) {
-        (Cow::Owned(_), _) => return None,
-        (Cow::Borrowed(_), 2) => 1,
-        (Cow::Borrowed(_), 6) => 3,
+    let quotes = match span.len().checked_sub(text.len())? {
+        2 => 1,
+        6 => 3,
         // The end of the first line is not part of the text.
-        (Cow::Borrowed(_), 7) => 4,
-        (Cow::Borrowed(_), 8) => 5,
+        7 => 4,
+        8 => 5,
         _ => return None,
     };
     Some(span.start + quotes)
