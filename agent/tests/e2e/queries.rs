@@ -105,6 +105,12 @@ fn a_reload_of_the_sql_rebuilds_that_pipeline_and_a_broken_one_nothing() {
     let now = wait(&agent, "it is changed", |status| {
         !status["config"]["changes"]["changed"].as_array().unwrap().is_empty()
     });
+    let pipelines = now["config"]["pipelines"].as_array().unwrap();
+    let busiest = pipelines.iter().find(|pipeline| pipeline["pipeline"] == "busiest").unwrap();
+    assert_eq!(busiest["from"], "busy");
+    assert_eq!(busiest["settings"]["tags"], "{ \"site\" = \"a\" }");
+    let busy = pipelines.iter().find(|pipeline| pipeline["pipeline"] == "busy").unwrap();
+    assert_eq!(busy["queries"][0], SQL.replace("WINDOW 1s", "WINDOW 500ms"));
     let changes = &now["config"]["changes"];
     assert_eq!(changes["changed"], serde_json::json!([{ "pipeline": "busy", "keys": ["sql"] }]));
     assert_eq!(
