@@ -247,18 +247,11 @@ fn target(task: &CollectTask, pipeline: &mut PipelineConfig, wrong: &mut Complai
             wrong.push("`target.path` is for targets of type \"cgroup\"".to_owned());
         }
         (TargetKind::Cgroup, None) => wrong.push("`target.path` is missing: which control group?".to_owned()),
+        (TargetKind::Cgroup, Some(_)) if pipeline.queries.is_empty() => {
+            let what = "say in `config.sql` what is computed of it, `from` the pipeline of an input by control group";
+            wrong.push(format!("`target.type`: a control group narrows what a query takes: {what}"));
+        }
         (TargetKind::Cgroup, Some(path)) => {
-            let def = pipeline.def;
-            // A query says by itself whether its metrics have the label.
-            if pipeline.queries.is_empty()
-                && !def.metrics.iter().all(|metric| metric.labels.iter().any(|label| label.name == CGROUP))
-            {
-                let what = "not every metric of it is by control group";
-                wrong.push(format!(
-                    "`target.type`: input `{}` cannot be narrowed to a control group: {what}",
-                    def.name
-                ));
-            }
             if path.is_empty() || path.ends_with('/') || path.contains(['*', '?']) {
                 wrong.push(
                     "`target.path` is the path of one control group, as in \"system.slice/ssh.service\""
@@ -271,9 +264,6 @@ fn target(task: &CollectTask, pipeline: &mut PipelineConfig, wrong: &mut Complai
                     None => own,
                     Some(condition) => Condition::And(vec![own, condition]),
                 });
-            }
-            if pipeline.queries.is_empty() {
-                pipeline.transform.allow_labels = vec![(CGROUP.to_owned(), vec![path.clone()])];
             }
         }
     }
