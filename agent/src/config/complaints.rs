@@ -2,13 +2,16 @@
 
 pub(crate) use super::origin::{idle_source, runs_once, unusable as name};
 use super::{
-    Config, PipelineConfig, output,
+    Config, PipelineConfig, glob, output,
     suggest::{hint, listed, unknown_input},
 };
 use crate::{
     input::InputDef,
     pipeline::query::{Complaint, Part},
 };
+
+/// More names than this are not put into a message.
+const LISTED: usize = 12;
 
 /// What to say of an input that there is not.
 pub(crate) fn input(name: &str, config: &Config) -> String {
@@ -67,6 +70,29 @@ pub(crate) fn queries(pipeline: &PipelineConfig) -> Vec<AboutQuery> {
         all.extend(from.into_iter().chain(own).chain(twice).map(|complaint| AboutQuery { index, complaint }));
     }
     all
+}
+
+/// All that the queries of a pipeline ask for and the one that it takes from does not publish.
+pub(crate) fn frames(pipeline: &PipelineConfig, source: &PipelineConfig) -> Vec<AboutQuery> {
+    let names = source.exported();
+    let names = || names.iter().map(String::as_str);
+    let selects = pipeline.queries.iter().enumerate().flat_map(|(index, query)| {
+        query.select.iter().enumerate().map(move |(at, select)| (index, at, select.metric.as_str()))
+    });
+    let missing = selects.filter(|(.., metric)| !names().any(|name| glob::overlap(name, metric)));
+    let complaint = |(index, at, metric): (usize, usize, &str)| {
+        let is_bare = |name: &&str| name.strip_suffix(metric).is_some_and(|prefix| prefix.ends_with('_'));
+        let hint = match names().find(is_bare) {
+            Some(name) => format!("did you mean `{name}`, with the prefix?"),
+            None => hint(metric, names(), || match names().count() {
+                0..=LISTED => format!("it has {}", listed(names())),
+                _ => "its page lists them".to_owned(),
+            }),
+        };
+        let message = format!("pipeline `{}` publishes no metric `{metric}`: {hint}", source.key);
+        AboutQuery { index, complaint: Complaint { part: Part::Select(Some(at)), message } }
+    };
+    missing.map(complaint).collect()
 }
 
 /// What to say of a pipeline that takes from another and computes nothing of it.

@@ -168,6 +168,11 @@ impl PipelineConfig {
         Published { of: "the query".to_owned(), prefix: self.prefix(), metrics: results.collect() }
     }
 
+    /// Names that its metrics may have outside, with `*` where the source completes one.
+    pub(crate) fn exported(&self) -> Vec<String> {
+        self.transform.exported(&self.published())
+    }
+
     /// Start of its metric names unless the transform says another: that of its input. Those that take frames have none,
     /// because the names that they take have theirs.
     pub fn prefix(&self) -> &'static str {

@@ -137,30 +137,45 @@ fn part<V: DeserializeOwned>(table: &DeTable<'_>, key: &str, report: &mut Report
     }
 }
 
-/// Says what is wrong with queries that can be read, where they stand.
+/// Says what queries ask for that the pipeline they take from does not publish, once that is known.
+pub(super) fn frames(
+    pipeline: &PipelineConfig,
+    source: &PipelineConfig,
+    table: &DeTable<'_>,
+    report: &mut Report,
+) {
+    for about in complaints::frames(pipeline, source) {
+        complain(&about, table, report);
+    }
+}
+
+/// Says what is wrong with queries that can be read.
 fn checked(pipeline: &PipelineConfig, table: &DeTable<'_>, report: &mut Report) {
     // An interval that could not be read has been reported already.
     let is_paced = pipeline.interval.is_some() || !table.contains_key("interval");
-    for AboutQuery { index, complaint } in complaints::queries(pipeline) {
-        if complaint.part == Part::Window && !is_paced {
-            continue;
-        }
-        if let Some(sql) = table.get("sql") {
-            let text = sql.get_ref().as_array().and_then(|array| array.get(index)).unwrap_or(sql);
-            report.problem(text, complaint.to_string());
-            continue;
-        }
-        let key = match complaint.part {
-            Part::From | Part::Select(_) => "select",
-            Part::Where => "where",
-            Part::GroupBy => "group_by",
-            Part::Window => "window",
-        };
-        let Some(value) = table.get(key).or_else(|| table.get("select")) else { continue };
-        let element = match complaint.part {
-            Part::Select(Some(at)) => value.get_ref().as_array().and_then(|array| array.get(at)),
-            _ => None,
-        };
-        report.problem(element.unwrap_or(value), complaint.message);
+    let all = complaints::queries(pipeline);
+    for about in all.iter().filter(|about| is_paced || about.complaint.part != Part::Window) {
+        complain(about, table, report);
     }
+}
+
+/// Says what is wrong with a query where it stands.
+fn complain(AboutQuery { index, complaint }: &AboutQuery, table: &DeTable<'_>, report: &mut Report) {
+    if let Some(sql) = table.get("sql") {
+        let text = sql.get_ref().as_array().and_then(|array| array.get(*index)).unwrap_or(sql);
+        report.problem(text, complaint.to_string());
+        return;
+    }
+    let key = match complaint.part {
+        Part::From | Part::Select(_) => "select",
+        Part::Where => "where",
+        Part::GroupBy => "group_by",
+        Part::Window => "window",
+    };
+    let Some(value) = table.get(key).or_else(|| table.get("select")) else { return };
+    let element = match complaint.part {
+        Part::Select(Some(at)) => value.get_ref().as_array().and_then(|array| array.get(at)),
+        _ => None,
+    };
+    report.problem(element.unwrap_or(value), complaint.message.clone());
 }

@@ -52,7 +52,11 @@ pub fn resolve(task: &CollectTask, around: Surroundings<'_>) -> Result<PipelineC
     transform(&task.config.transform, &mut pipeline, &mut wrong);
     target(task, &mut pipeline, &mut wrong);
     references(task, around, &mut pipeline, &mut wrong);
-    for AboutQuery { index, complaint } in complaints::queries(&pipeline) {
+    let mut about = complaints::queries(&pipeline);
+    let source =
+        pipeline.from.as_ref().and_then(|from| around.config.pipelines.iter().find(|it| it.key == *from));
+    about.extend(source.into_iter().flat_map(|source| complaints::frames(&pipeline, source)));
+    for AboutQuery { index, complaint } in about {
         let place = place_of(&task.config, index, complaint.part);
         wrong.push(format!("`config.{place}`: {}", complaint.message));
     }

@@ -6,7 +6,7 @@ use super::{
     Manipulation, Pattern, TransformConfig,
     formula::{self, Script},
     pattern::expression,
-    rules::changed_name,
+    rules::{around, changed_name},
 };
 use crate::{
     accumulator::Change,
@@ -85,6 +85,20 @@ impl TransformConfig {
         checker.tags();
         checker.naming();
         checker.found
+    }
+
+    /// Names that what it is given may have outside, with `*` where the source completes one. Lists may leave some of
+    /// them out.
+    pub fn exported(&self, given: &Published) -> Vec<String> {
+        let checker = Checker { config: self, given, found: Vec::new() };
+        let (script, _) = Script::new(&self.derive);
+        let (before, after) = around(self, given.prefix);
+        let passed = checker.names_before_formulas().into_iter().filter_map(|(name, _)| {
+            let role = script.role(&name);
+            (!role.hidden).then(|| role.name.unwrap_or(&name).to_owned())
+        });
+        let computed = script.results().map(str::to_owned);
+        passed.chain(computed).map(|name| format!("{before}{name}{after}")).collect()
     }
 }
 

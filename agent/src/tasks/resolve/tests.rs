@@ -102,14 +102,17 @@ fn queries_are_taken_as_sql_and_as_data_and_narrowed_to_a_control_group() {
     let as_data = resolved(data, "").unwrap();
     assert_eq!((as_sql.queries.len(), as_sql.hash()), (1, as_data.hash()));
     assert_eq!(as_sql.queries[0].to_string(), sql);
-    let from = resolved(r#"{"from":"sched","sql":["SELECT max(x) AS y FROM sched"]}"#, "").unwrap();
+    let from = resolved(
+        r#"{"from":"sched","sql":["SELECT max(pitot_sched_migrations_total) AS y FROM sched"]}"#,
+        "",
+    )
+    .unwrap();
     assert_eq!((from.from.as_deref(), from.input, from.queries.len()), (Some("sched"), None, 1));
 
     let target = r#","target":{"type":"cgroup","path":"system.slice/a.service"}"#;
-    let sql = "SELECT max(x) AS y FROM sched WHERE cpu = '0' OR cpu = '1'";
+    let sql = "SELECT max(pitot_sched_migrations_total) AS y FROM sched WHERE cpu = '0' OR cpu = '1'";
     let of_group = resolved(&format!(r#"{{"from":"sched","sql":"{sql}"}}"#), target).unwrap();
-    let narrowed =
-        "SELECT max(x) AS y FROM sched WHERE cgroup = 'system.slice/a.service' AND (cpu = '0' OR cpu = '1')";
+    let narrowed = "SELECT max(pitot_sched_migrations_total) AS y FROM sched WHERE cgroup = 'system.slice/a.service' AND (cpu = '0' OR cpu = '1')";
     assert_eq!(of_group.queries[0].to_string(), narrowed);
     assert!(of_group.transform.allow_labels.is_empty());
 }

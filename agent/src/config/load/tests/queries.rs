@@ -137,6 +137,44 @@ tags = { a = "b" }
 }
 
 #[test]
+fn what_a_pipeline_takes_must_be_published() {
+    let source = r#"
+[input.loadavg]
+rename = { load5 = "middle" }
+derive = ["steep = load1 / load15", "drop load15"]
+prefix = "a_"
+[pipeline.busy]
+input = "cpu"
+sql = "SELECT sum(rate(cpu_seconds_total)) AS busy FROM cpu GROUP BY cpu"
+format = "%s_ratio"
+values = { busy = { manipulate = "delta" } }
+[pipeline.memory]
+from = "meminfo"
+sql = "SELECT max(node_memory_Cached_bytes) AS cached FROM meminfo"
+[pipeline.good]
+from = "loadavg"
+sql = "SELECT max(a_load1) AS x, max(a_middle) AS y, max(a_steep) AS z FROM loadavg"
+"#;
+    good(source);
+    let wrong = r#"[pipeline.one]
+from = "loadavg"
+sql = "SELECT max(load1) AS x, max(a_load15) AS y, max(a_midle) AS z FROM loadavg"
+[pipeline.two]
+from = "busy"
+select = [{ metric = "busy", as = "x", agg = "max" }]
+"#;
+    bad(
+        &format!("{wrong}{source}"),
+        &[
+            "3:7: select 1: pipeline `loadavg` publishes no metric `load1`: did you mean `a_load1`, with the prefix?",
+            "3:7: select 2: pipeline `loadavg` publishes no metric `a_load15`: did you mean `a_load1`?",
+            "3:7: select 3: pipeline `loadavg` publishes no metric `a_midle`: did you mean `a_middle`?",
+            "6:11: pipeline `busy` publishes no metric `busy`: it has `busy_ratio`",
+        ],
+    );
+}
+
+#[test]
 fn what_is_wrong_with_data_is_named_where_it_stands() {
     bad(
         r#"[input.cpu]
