@@ -8,8 +8,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    config::{PipelineConfig, schema::INPUT_KEYS},
-    docs::series::worst_case_series,
+    config::PipelineConfig,
+    docs::series::worst_case_of_pipeline,
     engine::Report,
     pipeline::State,
     tasks::{Setup, TaskState, TaskStatus},
@@ -52,7 +52,7 @@ pub struct Planned {
     pub deadline_seconds: f64,
     /// Where its samples go.
     pub outputs: Vec<String>,
-    /// Keys of its transform that are not at their defaults, and their values as they would stand in the file.
+    /// Keys of its transform and its queries that are not at their defaults, and their values as they would stand in the file.
     pub transform: Vec<(String, String)>,
     /// Options of its input that are given.
     pub options: Vec<(String, String)>,
@@ -115,13 +115,8 @@ impl Plan {
 impl Planned {
     fn new(config: &PipelineConfig, report: Option<&Report>, cpus: u64) -> Self {
         let schedule = config.schedule();
-        let mut default = PipelineConfig::new(config.def);
-        let mut own = config.clone();
-        let differing = INPUT_KEYS.iter().filter(|key| !SAID.contains(&key.name)).filter_map(|key| {
-            let text = key.slot.text(&mut own);
-            (text != key.slot.text(&mut default)).then(|| (key.name.to_owned(), text.unwrap_or_default()))
-        });
-        let transform = differing.collect();
+        let given = config.given().into_iter().filter(|(key, _)| !SAID.contains(key));
+        let transform = given.map(|(key, text)| (key.to_owned(), text)).collect();
         Self {
             pipeline: config.key.clone(),
             input: config.input.clone(),
@@ -134,7 +129,7 @@ impl Planned {
             transform,
             options: config.options.iter().map(|(key, setting)| (key.clone(), setting.text())).collect(),
             series: report.map_or(0, |report| report.series),
-            series_at_most: worst_case_series(config.def, cpus),
+            series_at_most: worst_case_of_pipeline(config, cpus),
             state: report.map(|report| report.state.clone()).unwrap_or_default(),
         }
     }

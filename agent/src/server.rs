@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     engine::{Engine, Report},
     output::{Door, Format, Page, Refused, Reload, SinkStatus, Want, serve},
-    pipeline::{InputPipeline, Pipeline},
+    pipeline::{InputPipeline, Pipeline, QueryPipeline},
     privilege, sys,
     tasks::{self, Outputs, Reloader, Requests, Setup},
     telemetry,
@@ -60,7 +60,12 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     let pipelines = config
         .pipelines
         .iter()
-        .map(|input| Box::new(InputPipeline::open(input, &config.roots, &mut loader)) as Box<dyn Pipeline>)
+        .map(|pipeline| -> Box<dyn Pipeline> {
+            if pipeline.from.is_some() {
+                return Box::new(QueryPipeline::new(pipeline));
+            }
+            Box::new(InputPipeline::open(pipeline, &config.roots, &mut loader))
+        })
         .collect();
     loader.tidy();
     let guard = loader.into_guard();

@@ -1,12 +1,15 @@
 //! The checked-in documents say what the program says. `BLESS=1` rewrites those that are generated.
 #![expect(clippy::disallowed_methods, reason = "BLESS accepts")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
 use pitot::{
     catalogue::Kind,
     cli::{Document, generate},
+    config::{Config, PipelineConfig, load},
     input::INPUTS,
+    tasks::{CollectTask, Surroundings, resolve},
 };
 use xtask::sources;
 
@@ -101,4 +104,56 @@ fn every_metric_that_a_document_names_exists() {
         }
     }
     assert!(problems.is_empty(), "no such metric:\n{}", problems.join("\n"));
+}
+
+/// The blocks of a language in a document, in its order.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == format!("```{language}") {
+            let block = lines.by_ref().take_while(|line| line.trim() != "```");
+            found.push(block.flat_map(|line| [line, "\n"]).collect());
+        }
+    }
+    found
+}
+
+/// The pipelines of the tasks of a document.
+fn tasks(text: &str) -> Vec<PipelineConfig> {
+    let config = Config::default();
+    let json = blocks(text, "json").into_iter().flat_map(|block| {
+        let value: serde_json::Value = serde_json::from_str(&block).unwrap();
+        let all = if value.is_array() { value } else { serde_json::Value::Array(vec![value]) };
+        serde_json::from_value::<Vec<CollectTask>>(all).unwrap()
+    });
+    let toml = blocks(text, "toml").into_iter().map(|block| toml::from_str(&block).unwrap());
+    let around = Surroundings { config: &config, hostname: "host" };
+    json.chain(toml).map(|task| resolve(&task, around).unwrap()).collect()
+}
+
+#[test]
+fn every_example_is_accepted() {
+    let mut seen = 0;
+    for file in written() {
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        if file.ends_with("docs/tasks.md") {
+            let tasks = tasks(&text);
+            let of = |key: &str| tasks.iter().find(|task| task.key == key).unwrap();
+            assert_eq!(of("shop-busy").hash(), of("shop-busy-as-data").hash());
+            assert!(tasks.len() >= 4, "{}", tasks.len());
+        } else if file.extension().is_some_and(|extension| extension == "md") {
+            for block in blocks(&text, "toml") {
+                let config = load(&block, Config::default());
+                let config =
+                    config.unwrap_or_else(|problems| panic!("{}: {problems:#?}\n{block}", file.display()));
+                let of = |key: &str| config.pipelines.iter().find(|pipeline| pipeline.key == key);
+                if let (Some(sql), Some(data)) = (of("busy"), of("busy_as_data")) {
+                    assert_eq!(sql.hash(), data.hash());
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(seen, 1);
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pitot::{
     accumulator::{Accumulator, Limits, SeriesStore},
     catalogue::{Label, Metric, Unit},
+    config::PipelineConfig,
     input::CollectContext,
+    input::find,
     pipeline::{Outcome, Pipeline, Query, QueryConfig, QueryPipeline, Rules, TransformConfig},
 };
 use pitot_tests::counting::{self, Counting};
@@ -85,9 +87,11 @@ fn on_samples(mut query: Query) -> u64 {
     requests
 }
 
-fn on_frames(query: Query) -> u64 {
-    let transform = TransformConfig::default();
-    let mut pipeline = QueryPipeline::new("q", query, &transform, None, Duration::from_secs(1));
+fn on_frames(query: QueryConfig) -> u64 {
+    let cpu = PipelineConfig::new(find("cpu").unwrap());
+    let config =
+        PipelineConfig { from: Some("cpu".into()), input: None, queries: vec![query.clone()], ..cpu };
+    let mut pipeline = QueryPipeline::new(&config);
     let (mut host, mut source) = (Host::new(), store());
     let mut cx = CollectContext::new(Duration::from_secs(1));
     let requests = steady(|| {
@@ -99,15 +103,16 @@ fn on_frames(query: Query) -> u64 {
         assert_eq!(pipeline.collect(&cx, Some(source.frame())), Outcome::Published);
     });
     let live = pipeline.frame().live();
-    assert!(live > CPUS, "{}: {live}", QueryPipeline::query(&pipeline).config());
+    assert!(live > CPUS, "{query}: {live}");
     requests
 }
 
 #[test]
 fn a_query_allocates_nothing_in_steady_state() {
     let windowed = format!("{EVERYTHING} WINDOW 1s");
-    let query = |sql| Query::new(&QueryConfig::from_sql(sql).unwrap(), None).unwrap();
-    let found = [EVERYTHING, &windowed].map(|sql| (on_samples(query(sql)), on_frames(query(sql))));
+    let config = |sql| QueryConfig::from_sql(sql).unwrap();
+    let query = |sql| Query::new(&config(sql), None).unwrap();
+    let found = [EVERYTHING, &windowed].map(|sql| (on_samples(query(sql)), on_frames(config(sql))));
     assert_eq!(found, [(0, 0), (0, 0)], "allocations in 100 collections, of samples and of frames");
 }
 

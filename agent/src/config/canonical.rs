@@ -66,6 +66,14 @@ impl PipelineConfig {
         all.filter_map(|(key, text)| Some((key, text?)))
     }
 
+    /// Those of its keys that are not at their defaults, without what it takes its samples from: schedule, transform,
+    /// queries as SQL.
+    pub fn given(&self) -> Vec<(&'static str, String)> {
+        let default = Self::new(self.def).of_pipeline();
+        let own = self.of_pipeline().into_iter().filter(|setting| !default.contains(setting));
+        own.map(|(key, text)| (key, text.unwrap_or_default())).collect()
+    }
+
     /// Equal for equal settings, whatever file they come from and in whatever form they were written there.
     pub fn hash(&self) -> Hash {
         let mut hasher = Sha256::new();

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::{PipelineConfig, load::Report};
+use super::{PipelineConfig, load::Report, query};
 
 /// Checks what was read of the table of a pipeline.
 pub(super) fn pipeline(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report) {
     schedule(input, table, report);
+    query::read(input, table, report);
     transform(input, table, report);
 }
 
@@ -47,7 +48,7 @@ fn schedule(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report
 
 /// What is done to samples, each complaint at the element that it is about.
 fn transform(input: &PipelineConfig, table: &DeTable<'_>, report: &mut Report) {
-    for complaint in input.transform.check(input.def) {
+    for complaint in input.transform.check(&input.published()) {
         let Some(value) = table.get(complaint.key) else { continue };
         let entry =
             complaint.entry.as_deref().and_then(|entry| value.get_ref().as_table()?.get_key_value(entry));

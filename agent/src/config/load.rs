@@ -276,6 +276,11 @@ impl Report {
         self.problems.push((offset, message));
     }
 
+    /// Whether nothing is wrong so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// In the order of the file.
     fn finish(mut self, text: &str) -> Vec<Problem> {
         self.problems.sort();

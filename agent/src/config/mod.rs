@@ -9,23 +9,24 @@ pub mod schema;
 pub mod suggest;
 mod origin;
 mod output;
+mod query;
 mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     input::{InputDef, OptionSetting},
-    pipeline::{Schedule, TransformConfig},
+    pipeline::{Published, QueryConfig, Schedule, TransformConfig},
     source::Roots,
 };
 
 pub(crate) use self::check::is_label_name;
-pub(crate) use self::value::parse_duration;
 pub use self::{
     canonical::{Change, Hash},
     load::{Problem, load},
     output::{OutputConfig, OutputFormat, OutputKind, PROMETHEUS},
 };
+pub(crate) use self::{query::in_text, schema::duration as written_duration, value::parse_duration};
 
 /// The configuration as the agent runs it: file, command line and defaults together.
 #[derive(Clone, Debug)]
@@ -112,6 +113,8 @@ pub struct PipelineConfig {
     pub outputs: Vec<String>,
     /// What is done to its samples.
     pub transform: TransformConfig,
+    /// What is computed of its samples; without any, they are passed on.
+    pub queries: Vec<QueryConfig>,
     /// Settings of its input.
     pub options: Vec<(String, OptionSetting)>,
 }
@@ -146,6 +149,36 @@ impl Config {
 }
 
 impl PipelineConfig {
+    /// What its queries take FROM: the pipeline whose frames it takes, or else its input.
+    pub fn source(&self) -> &str {
+        self.from.as_deref().or(self.input.as_deref()).unwrap_or(self.def.name)
+    }
+
+    /// The definition of the input whose samples its queries get; of frames, it is not known what they hold.
+    pub(crate) fn sampled(&self) -> Option<&'static InputDef> {
+        self.from.is_none().then_some(self.def)
+    }
+
+    /// What its transform is given: the metrics of its input, or the results of its queries.
+    pub(crate) fn published(&self) -> Published {
+        if self.queries.is_empty() {
+            return Published::of(self.def);
+        }
+        let results = self.queries.iter().flat_map(|query| query.results(self.sampled()));
+        Published { of: "the query".to_owned(), prefix: self.prefix(), metrics: results.collect() }
+    }
+
+    /// Names that its metrics may have outside, with `*` where the source completes one.
+    pub(crate) fn exported(&self) -> Vec<String> {
+        self.transform.exported(&self.published())
+    }
+
+    /// Start of its metric names unless the transform says another: that of its input. Those that take frames have none,
+    /// because the names that they take have theirs.
+    pub fn prefix(&self) -> &'static str {
+        if self.from.is_some() { "" } else { self.def.prefix }
+    }
+
     /// When it is collected; without a schedule, whenever it is scraped.
     pub fn schedule(&self) -> Option<Schedule> {
         let schedule = Schedule::every(self.interval?);
@@ -168,6 +201,7 @@ impl PipelineConfig {
             deadline: Duration::from_millis(250),
             outputs: vec![PROMETHEUS.to_owned()],
             transform: TransformConfig::default(),
+            queries: Vec::new(),
             options: Vec::new(),
         }
     }

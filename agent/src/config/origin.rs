@@ -5,6 +5,7 @@ use toml::de::DeTable;
 use super::{
     Config, PipelineConfig, check,
     load::{Name, Report, as_table, read_pipeline_key},
+    query,
     schema::PIPELINE_TABLE,
     suggest::{hint, unknown_input},
     value::{Value, described},
@@ -72,6 +73,17 @@ pub(super) fn read(config: &mut Config, tables: &DeTable<'_>, report: &mut Repor
             && let Some(link) = links.iter().find(|link| link.key == pipeline.key)
         {
             report.problem(link.place, message);
+        }
+    }
+    // What a pipeline publishes is known when nothing is wrong with it.
+    if report.is_empty() {
+        for link in &links {
+            let of = |key: &str| config.pipelines.iter().find(|pipeline| pipeline.key == key);
+            if let (Some(pipeline), Origin::From(from)) = (of(link.key), link.source)
+                && let Some(source) = of(from)
+            {
+                query::frames(pipeline, source, link.content, report);
+            }
         }
     }
 }

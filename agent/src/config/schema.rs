@@ -10,9 +10,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub use self::tables::{
     INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES, Table,
 };
+pub(crate) use self::text::duration;
 pub(super) use self::text::quoted;
-use self::text::{array, bytes, duration};
-use crate::{catalogue::OptionValue, pipeline::ValueRule};
+use self::text::{array, bytes};
+use crate::{
+    catalogue::OptionValue,
+    pipeline::{QueryConfig, ValueRule},
+};
 
 /// A key of the file.
 #[derive(Debug)]
@@ -63,6 +67,10 @@ pub enum Slot<T: 'static> {
     LabelPatterns(fn(&mut T) -> &mut Vec<Patterns>),
     /// Patterns of names, and what is done to values.
     Values(fn(&mut T) -> &mut Vec<ValueRule>),
+    /// Queries. They are read together with the keys that are parts of one.
+    Queries(fn(&mut T) -> &mut Vec<QueryConfig>),
+    /// A part of a query as data, of this type: another way to say what the key of the queries says.
+    Part(&'static str),
     /// Globs on metric names.
     Globs(fn(&mut T) -> &mut Vec<String>),
     /// Label names and values.
@@ -105,6 +113,8 @@ impl<T> Slot<T> {
             Self::Addresses(_) => "array of \"ADDR:PORT\"",
             Self::Text(_) | Self::Name(_) => "string",
             Self::Lines(_) => "array of strings",
+            Self::Queries(_) => "string or array of strings",
+            Self::Part(kind) => kind,
             Self::LabelPatterns(_) => "table of arrays of patterns",
             Self::Values(_) => "table of `{ manipulate, keep_negative }`",
             Self::Choice(_) => "word",
@@ -130,6 +140,12 @@ impl<T> Slot<T> {
             Self::Choice(choice) => quoted(choice.words.get((choice.get)(of))?),
             Self::Bytes(field) => quoted(&bytes(*field(of))),
             Self::Globs(field) | Self::Names(field) | Self::Lines(field) => array(field(of).iter()),
+            Self::Queries(field) => match &field(of)[..] {
+                [] => return None,
+                [query] => quoted(&query.to_string()),
+                queries => array(queries.iter().map(ToString::to_string)),
+            },
+            Self::Part(_) => return None,
             Self::LabelPatterns(field) => {
                 text::inline(field(of).iter().map(|(label, patterns)| (label, array(patterns.iter()))))
             }

@@ -48,6 +48,7 @@ impl<T> Slot<T> {
                 assign(field(target), cx.string(value, "a string").map(|text| Some(text.to_owned())));
             }
             Self::Lines(field) => assign(field(target), cx.strings(value, "an array of strings")),
+            Self::Queries(_) | Self::Part(_) => {}
             Self::LabelPatterns(field) => assign(field(target), cx.label_patterns(value)),
             Self::Values(field) => assign(field(target), cx.value_rules(value)),
             Self::Addresses(field) => assign(field(target), cx.addresses(value)),

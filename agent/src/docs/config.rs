@@ -7,7 +7,8 @@ use crate::{
     config::{
         Config, OutputConfig, OutputKind, PipelineConfig,
         schema::{
-            INPUT_KEYS, INPUT_TABLE, Key, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES,
+            INPUT_KEYS, INPUT_TABLE, Key, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, Slot,
+            TABLES,
         },
     },
     input::InputDef,
@@ -37,6 +38,7 @@ pub(super) fn write_reference(out: &mut String) -> fmt::Result {
     write_keys(out, SOURCE_KEYS, &mut unset.clone())?;
     writeln!(out, "## `[{INPUT_TABLE}.NAME]`\n\nHow the pipeline of an input is run, and any other.\n")?;
     write_keys(out, INPUT_KEYS, first)?;
+    writeln!(out, "{QUERIES}\n")?;
     writeln!(out, "The inputs, with the options that they have beside these:\n")?;
     let common = first.clone();
     config.pipelines.iter().try_for_each(|input| write_own(out, input, &common))
@@ -45,8 +47,34 @@ pub(super) fn write_reference(out: &mut String) -> fmt::Result {
 const OUTPUTS: &str = "A place for samples beside the pages of scrapers, written by a thread of its own. Pipelines name it \
     in `outputs`. What it cannot take is dropped and counted (`pitot_agent_output_dropped_total`), and never waited \
     for. A file is opened again when another program has renamed or removed it, and holds whole pages only.";
-const PIPELINES: &str = "A further pipeline: an input that is collected once more with other settings, or what another \
-    pipeline publishes, transformed again. Beside these keys it has those of an input's table.";
+const PIPELINES: &str = "A further pipeline: an input that is collected once more with other settings, or something that is \
+    computed of what another pipeline publishes. Beside these keys it has those of an input's table.";
+pub(super) const QUERIES: &str = r#"With a query, its results are published instead of samples. All other keys hold for the results: their names
+get the prefix, `allow` and `rename` name them, `max_series` bounds the groups. A query takes FROM the input by the names
+without prefix, and `from` another pipeline by the names that it publishes. These two are the same:
+
+```toml
+[pipeline.busy]
+input = "cpu"
+interval = "1s"
+prefix = "shop_"
+sql = """
+  SELECT sum(rate(cpu_seconds_total)) AS cpu_busy_ratio FROM cpu
+   WHERE mode != 'idle' GROUP BY cpu WINDOW 10s"""
+
+[pipeline.busy_as_data]
+input = "cpu"
+interval = "1s"
+prefix = "shop_"
+select = [{ metric = "cpu_seconds_total", as = "cpu_busy_ratio", agg = "sum", of = "rate" }]
+where = { not = { equals = { label = "mode", to = "idle" } } }
+group_by = ["cpu"]
+window = "10s"
+
+[pipeline.busiest]
+from = "busy"
+sql = "SELECT max(shop_cpu_busy_ratio) AS shop_cpu_busiest_ratio FROM busy"
+```"#;
 
 fn write_keys<T>(out: &mut String, keys: &[Key<T>], defaults: &mut T) -> fmt::Result {
     header(out)?;
@@ -147,7 +175,12 @@ fn example_input(out: &mut String, first: bool, input: &mut PipelineConfig) -> f
     let def: &InputDef = input.def;
     writeln!(out, "\n# {}\n[{INPUT_TABLE}.{}]", def.about, def.name)?;
     for key in INPUT_KEYS.iter().filter(|key| first || key.name == "enabled") {
-        if first {
+        if let (Slot::Part(_), Some(unset)) = (&key.slot, &key.unset) {
+            // It excludes the queries as SQL.
+            if first {
+                writeln!(out, "# Or `{} = {}`: {}", key.name, unset.example, key.help)?;
+            }
+        } else if first {
             example_key(out, key, input)?;
         } else if let Some(text) = key.slot.text(input) {
             writeln!(out, "#{} = {text}", key.name)?;

@@ -145,6 +145,7 @@ fn the_example_is_the_default_configuration() {
         (input.interval, input.spread, input.transform.prefix) = (None, None, None);
         assert_eq!(input.options.len(), input.def.options.len());
         input.options.clear();
+        input.queries.clear();
     }
     assert_eq!(format!("{config:?}"), default);
 }

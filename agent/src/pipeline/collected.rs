@@ -43,10 +43,7 @@ impl InputPipeline {
     /// Builds an input and its pipeline. An input that cannot run here leaves a pipeline that says so.
     pub fn open(config: &PipelineConfig, roots: &Roots, bpf: &mut Loader) -> Self {
         let options = Options::new(config.def.options, &config.options);
-        let opened = if let Some(from) = config.from.as_ref().filter(|_| config.enabled) {
-            let reason = format!("takes what `{from}` publishes, and has no input of its own");
-            Err(State::Unsupported { reason })
-        } else if config.enabled {
+        let opened = if config.enabled {
             (config.def.open)(&mut OpenContext { roots, options, bpf })
                 .map_err(|unsupported| State::Unsupported { reason: unsupported.0 })
         } else {
@@ -99,7 +96,7 @@ impl InputPipeline {
         Self {
             config: config.clone(),
             input: None,
-            queries: Queries::default(),
+            queries: Queries::of(config),
             heir: None,
             outputs: Vec::new(),
             store: SeriesStore::new(Box::new(Rules::of(&config.transform, config.def.prefix)), limits),
@@ -363,7 +360,7 @@ mod tests {
             tags: vec![("rack".into(), "7".into()), ("device".into(), "tag".into())],
             ..TransformConfig::default()
         };
-        assert_eq!(config.transform.check(&COUNTING), []);
+        assert_eq!(config.transform.check(&config.published()), []);
         let started = Instant::now();
         let at = |millis| {
             let mut cx = CollectContext::new(Duration::from_secs(1));

@@ -21,7 +21,7 @@ pub use self::{
     query::{Query, QueryConfig, QueryPipeline},
     schedule::Schedule,
     state::State,
-    transform::{Complaint, Manipulation, Pattern, Rules, TagPolicy, TransformConfig, ValueRule},
+    transform::{Complaint, Manipulation, Pattern, Published, Rules, TagPolicy, TransformConfig, ValueRule},
 };
 use crate::{
     accumulator::{Frame, SeriesStore},

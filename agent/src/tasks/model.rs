@@ -4,10 +4,16 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor},
+    de::{self, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::config::parse_duration;
+use crate::{
+    config::{in_text, parse_duration},
+    pipeline::{
+        QueryConfig,
+        query::{Condition, Select},
+    },
+};
 
 /// A collection that someone wants: what, of which target, how often.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -56,7 +62,22 @@ pub struct CollectConfig {
     /// Labels that come from the target's metadata, by label.
     #[serde(default, rename = "refMetas", alias = "ref_metas", deserialize_with = "unique")]
     pub ref_metas: BTreeMap<String, RefMeta>,
-    /// What is done to its samples.
+    /// What is computed of its samples: queries as SQL.
+    #[serde(default)]
+    pub sql: Option<Sql>,
+    /// The same as data: the results of one query.
+    #[serde(default)]
+    pub select: Option<Vec<Select>>,
+    /// Which samples that query takes.
+    #[serde(default, rename = "where")]
+    pub condition: Option<Condition>,
+    /// Labels that its results keep.
+    #[serde(default, rename = "groupBy", alias = "group_by")]
+    pub group_by: Option<Vec<String>>,
+    /// Span of time that it folds into one result.
+    #[serde(default)]
+    pub window: Option<Span>,
+    /// What is done to its samples, or to what is computed of them.
     #[serde(default)]
     pub transform: Transform,
     /// The input's own settings.
@@ -202,6 +223,10 @@ pub struct RefMeta(pub String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
+/// Queries, written as SQL: a text, or an array of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sql(pub Vec<QueryConfig>);
+
 /// A text that may be written as a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(pub String);
@@ -254,6 +279,33 @@ impl<'de> Deserialize<'de> for Span {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
                 let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
                 parse_duration(text).map(Span).ok_or_else(wrong)
+            }
+        }
+        from.deserialize_any(Reader)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sql {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Sql;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a query such as \"SELECT max(load1) AS load FROM loadavg\", or an array of them")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Sql, E> {
+                let query = QueryConfig::from_sql(text);
+                query.map(|query| Sql(vec![query])).map_err(|error| E::custom(in_text(&error)))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Sql, A::Error> {
+                let mut all = Vec::new();
+                while let Some(Sql(mut one)) = texts.next_element()? {
+                    all.append(&mut one);
+                }
+                if all.is_empty() {
+                    return Err(de::Error::custom("`sql` must have at least one query"));
+                }
+                Ok(Sql(all))
             }
         }
         from.deserialize_any(Reader)

@@ -1,7 +1,7 @@
 //! What is wanted, from the agent's file and its tasks, and a running agent that is made to fit it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{Config, PipelineConfig},
-    pipeline::{InputPipeline, Pipeline},
+    pipeline::{InputPipeline, Pipeline, QueryPipeline},
     source::Roots,
     telemetry,
 };
@@ -101,8 +101,41 @@ pub struct Status {
     pub changes: Diff,
     /// What became of tasks.
     pub tasks: Vec<TaskStatus>,
+    /// The pipelines that run.
+    pub pipelines: Vec<Running>,
     /// Whether `POST /-/reload` is served.
     pub endpoint: bool,
+}
+
+/// How a pipeline is configured that runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Running {
+    /// Its name.
+    pub pipeline: String,
+    /// The input that it collects, if it collects one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// The pipeline that it takes from, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Its queries as SQL.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<String>,
+    /// Keys that are not at their defaults, and their values as they would stand in the file.
+    pub settings: BTreeMap<&'static str, String>,
+}
+
+impl Running {
+    fn all(reconciler: &Reconciler) -> Vec<Self> {
+        let one = |config: &PipelineConfig| Self {
+            pipeline: config.key.clone(),
+            input: config.input.clone(),
+            from: config.from.clone(),
+            queries: config.queries.iter().map(ToString::to_string).collect(),
+            settings: config.given().into_iter().filter(|(key, _)| *key != "sql").collect(),
+        };
+        reconciler.running().filter(|config| config.enabled).map(one).collect()
+    }
 }
 
 /// A status that is written by every reload.
@@ -128,6 +161,7 @@ impl Reloader {
             last_seconds: seconds(),
             is_current: true,
             tasks: setup.tasks.statuses,
+            pipelines: Running::all(&reconciler),
             endpoint: setup.config.reload.endpoint,
             ..Status::default()
         };
@@ -186,6 +220,7 @@ impl Reloader {
         (status.last_seconds, status.is_current) = (seconds(), true);
         status.problems.clear();
         status.tasks = tasks.statuses;
+        status.pipelines = Running::all(&self.reconciler);
         status.endpoint = self.running.reload.endpoint;
         if diff.is_empty() {
             status.changes.needs_restart.clone_from(&diff.needs_restart);
@@ -219,13 +254,15 @@ struct Builder<'a> {
 
 impl Build for Builder<'_> {
     fn build(&mut self, config: &PipelineConfig, is_heir: bool) -> Box<dyn Pipeline> {
-        let mut pipeline = if is_heir && config.enabled {
-            InputPipeline::heir(config, self.roots)
+        let mut pipeline: Box<dyn Pipeline> = if config.from.is_some() {
+            Box::new(QueryPipeline::new(config))
+        } else if is_heir && config.enabled {
+            Box::new(InputPipeline::heir(config, self.roots))
         } else {
-            InputPipeline::open_late(config, self.roots)
+            Box::new(InputPipeline::open_late(config, self.roots))
         };
         pipeline.connect(self.outputs.connect(&config.outputs, &config.key));
-        Box::new(pipeline)
+        pipeline
     }
 }
 

@@ -3,13 +3,19 @@
 use std::time::Duration;
 
 use super::model::{
-    self, CollectConfig, CollectTarget, CollectTask, RuleKind, Span, TargetKind, Transform, ValueConfig,
+    self, CollectConfig, CollectTarget, CollectTask, RuleKind, Span, Sql, TargetKind, Transform, ValueConfig,
 };
 use crate::{
     catalogue::{OptionDef, OptionValue},
-    config::{Config, PipelineConfig, complaints},
+    config::{
+        Config, PipelineConfig,
+        complaints::{self, AboutQuery},
+    },
     input::OptionSetting,
-    pipeline::{Manipulation, ValueRule},
+    pipeline::{
+        Manipulation, QueryConfig, ValueRule,
+        query::{Condition, LabelTest, Part},
+    },
 };
 
 /// The label that has the path of a control group.
@@ -41,10 +47,19 @@ pub fn resolve(task: &CollectTask, around: Surroundings<'_>) -> Result<PipelineC
     let Some(mut pipeline) = source(&task.config, around.config, &mut wrong) else { return Err(wrong) };
     pipeline.key.clone_from(&task.key);
     schedule(&task.config, &mut pipeline, &mut wrong);
+    queries(&task.config, &mut pipeline, &mut wrong);
     options(&task.config, &mut pipeline, &mut wrong);
     transform(&task.config.transform, &mut pipeline, &mut wrong);
     target(task, &mut pipeline, &mut wrong);
     references(task, around, &mut pipeline, &mut wrong);
+    let mut about = complaints::queries(&pipeline);
+    let source =
+        pipeline.from.as_ref().and_then(|from| around.config.pipelines.iter().find(|it| it.key == *from));
+    about.extend(source.into_iter().flat_map(|source| complaints::frames(&pipeline, source)));
+    for AboutQuery { index, complaint } in about {
+        let place = place_of(&task.config, index, complaint.part);
+        wrong.push(format!("`config.{place}`: {}", complaint.message));
+    }
     complain(&pipeline, &mut wrong);
     if let Some(outputs) = &task.config.outputs {
         pipeline.outputs.clone_from(outputs);
@@ -136,6 +151,55 @@ fn schedule(task: &CollectConfig, pipeline: &mut PipelineConfig, wrong: &mut Com
     }
 }
 
+/// What it computes. A part of a query without its results is refused, and a query that is given twice.
+fn queries(task: &CollectConfig, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
+    let parts = [
+        ("select", task.select.is_some()),
+        ("where", task.condition.is_some()),
+        ("groupBy", task.group_by.is_some()),
+        ("window", task.window.is_some()),
+    ];
+    let part = parts.iter().find(|(_, is_given)| *is_given).map(|(name, _)| *name);
+    match (&task.sql, &task.select, part) {
+        (Some(_), _, Some(part)) => {
+            wrong.push(format!(
+                "`config.sql` and `config.{part}` exclude each other: a query is one or the other"
+            ));
+        }
+        (Some(Sql(queries)), ..) => pipeline.queries.clone_from(queries),
+        (None, Some(select), _) => pipeline.queries.push(QueryConfig {
+            from: pipeline.source().to_owned(),
+            select: select.clone(),
+            condition: task.condition.clone(),
+            group_by: task.group_by.clone().unwrap_or_default(),
+            window: task.window.map(|Span(window)| window),
+        }),
+        (None, None, Some(part)) => {
+            wrong.push(format!("`config.{part}` is a part of a query: say with `select` what is computed"));
+        }
+        (None, None, None) => {
+            wrong.extend(
+                complaints::idle_pipeline(pipeline).map(|message| format!("`config.from`: {message}")),
+            );
+        }
+    }
+}
+
+/// The key that says a part of a query.
+fn place_of(task: &CollectConfig, index: usize, part: Part) -> String {
+    match (&task.sql, part) {
+        (Some(Sql(queries)), part) => {
+            let which = if queries.len() > 1 { format!("[{index}]") } else { String::new() };
+            format!("sql{which}`, `{part}")
+        }
+        (None, Part::Select(Some(at))) => format!("select[{at}]"),
+        (None, Part::From | Part::Select(None)) => "select".to_owned(),
+        (None, Part::Where) => "where".to_owned(),
+        (None, Part::GroupBy) => "groupBy".to_owned(),
+        (None, Part::Window) => "window".to_owned(),
+    }
+}
+
 fn options(task: &CollectConfig, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
     let def = pipeline.def;
     for (name, value) in &task.options {
@@ -187,22 +251,24 @@ fn target(task: &CollectTask, pipeline: &mut PipelineConfig, wrong: &mut Complai
             wrong.push("`target.path` is for targets of type \"cgroup\"".to_owned());
         }
         (TargetKind::Cgroup, None) => wrong.push("`target.path` is missing: which control group?".to_owned()),
+        (TargetKind::Cgroup, Some(_)) if pipeline.queries.is_empty() => {
+            let what = "say in `config.sql` what is computed of it, `from` the pipeline of an input by control group";
+            wrong.push(format!("`target.type`: a control group narrows what a query takes: {what}"));
+        }
         (TargetKind::Cgroup, Some(path)) => {
-            let def = pipeline.def;
-            if !def.metrics.iter().all(|metric| metric.labels.iter().any(|label| label.name == CGROUP)) {
-                let what = "not every metric of it is by control group";
-                wrong.push(format!(
-                    "`target.type`: input `{}` cannot be narrowed to a control group: {what}",
-                    def.name
-                ));
-            }
-            if path.is_empty() || path.starts_with('/') && path.len() == 1 || path.contains(['*', '?']) {
+            if path.is_empty() || path.ends_with('/') || path.contains(['*', '?']) {
                 wrong.push(
                     "`target.path` is the path of one control group, as in \"system.slice/ssh.service\""
                         .to_owned(),
                 );
             }
-            pipeline.transform.allow_labels = vec![(CGROUP.to_owned(), vec![path.clone()])];
+            for query in &mut pipeline.queries {
+                let own = Condition::Equals(LabelTest { label: CGROUP.to_owned(), to: path.clone() });
+                query.condition = Some(match query.condition.take() {
+                    None => own,
+                    Some(condition) => Condition::And(vec![own, condition]),
+                });
+            }
         }
     }
 }
@@ -261,7 +327,7 @@ fn references(
 
 /// What is wrong with the transform as a whole, in the words of tasks.
 fn complain(pipeline: &PipelineConfig, wrong: &mut Complaints) {
-    for complaint in pipeline.transform.check(pipeline.def) {
+    for complaint in pipeline.transform.check(&pipeline.published()) {
         let entry = complaint.entry.as_ref().map(|entry| format!(".{entry}")).unwrap_or_default();
         let place = match complaint.key {
             "target_tags" => format!("config.refMetas{entry}"),

@@ -21,5 +21,6 @@ mod hung;
 mod outputs;
 mod prometheus;
 mod protobuf;
+mod queries;
 mod reload;
 mod server;

@@ -1,4 +1,5 @@
 mod parts;
+mod queries;
 
 use std::{path::Path, time::Duration};
 
@@ -185,7 +186,8 @@ fn names_in_the_wrong_place() {
     bad(
         "[input.meminfo]\nguest = true",
         &[
-            "2:1: unknown key `guest` in `[input.meminfo]`: known are `enabled`, `interval`, `offset`, `spread`, `deadline`, `outputs`, `prefix`, `allow`, `deny`, `allow_labels`, `deny_labels`, `rename`, `values`, `derive`, `tags`, `tag_policy`, `format`, `max_series`",
+            "2:1: unknown key `guest` in `[input.meminfo]`: known are `enabled`, `interval`, `offset`, `spread`, `deadline`, `outputs`, `prefix`, `allow`, `deny`, `allow_labels`, `deny_labels`, `rename`, `values`, `derive`, `tags`, `tag_policy`, `format`, `max_series`, `sql`, \
+             `select`, `where`, `group_by`, `window`",
         ],
     );
     bad("[input.cpu]\ngest = true", &["2:1: unknown key `gest` in `[input.cpu]`: did you mean `guest`?"]);

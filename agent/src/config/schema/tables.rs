@@ -161,7 +161,8 @@ pub static SOURCE_KEYS: &[Key<PipelineConfig>] = &[
     Key {
         name: "from",
         slot: Slot::Name(|pipeline| &mut pipeline.from),
-        help: "Pipeline whose samples it takes, without collecting anything again; every input has one of its name.",
+        help: "Pipeline of which it computes something (`sql`), without collecting anything again; every input has one of its \
+               name.",
         unset: Some(Unset { means: "it has an input", example: "\"cpu\"" }),
     },
 ];
@@ -257,7 +258,7 @@ pub static INPUT_KEYS: &[Key<PipelineConfig>] = &[
         name: "prefix",
         slot: Slot::Text(|input| &mut input.transform.prefix),
         help: "Start of its metric names.",
-        unset: Some(Unset { means: "the input's own", example: "\"host_\"" }),
+        unset: Some(Unset { means: "the input's own, or nothing with `from`", example: "\"host_\"" }),
     },
     Key {
         name: "allow",
@@ -335,5 +336,47 @@ pub static INPUT_KEYS: &[Key<PipelineConfig>] = &[
         slot: Slot::Count(|input| &mut input.transform.max_series),
         help: "Series that one metric may have by themselves; further ones are shown as one called `other`.",
         unset: None,
+    },
+    Key {
+        name: "sql",
+        slot: Slot::Queries(|input| &mut input.queries),
+        help: "Queries whose results it publishes instead of its samples, FROM its input or the pipeline that it \
+               takes from.",
+        unset: Some(Unset {
+            means: "samples are passed on",
+            example: "\"SELECT sum(rate(cpu_seconds_total)) AS cpu_busy_ratio FROM cpu WHERE mode != 'idle' GROUP BY cpu\"",
+        }),
+    },
+    Key {
+        name: "select",
+        slot: Slot::Part("array of `{ metric, as, agg, of, over }`"),
+        help: "The same as data, without `sql`: the results of one query, each with `metric`, `as` (its name), `agg` (how \
+               values are folded), and `of` (`value`, `rate` or `delta`) or `over` (a time of its own) where needed.",
+        unset: Some(Unset {
+            means: "there is no query, or it is `sql`",
+            example: "[{ metric = \"cpu_seconds_total\", as = \"cpu_busy_ratio\", agg = \"sum\", of = \"rate\" }]",
+        }),
+    },
+    Key {
+        name: "where",
+        slot: Slot::Part("condition"),
+        help: "Which samples the results of `select` take: `equals`, `in`, `like`, `glob` or `regex` of a label, or `value`, \
+               put together with `and`, `or` and `not`.",
+        unset: Some(Unset {
+            means: "all",
+            example: "{ not = { equals = { label = \"mode\", to = \"idle\" } } }",
+        }),
+    },
+    Key {
+        name: "group_by",
+        slot: Slot::Part("array of strings"),
+        help: "Labels that the results of `select` keep, one for each combination of their values.",
+        unset: Some(Unset { means: "none", example: "[\"cpu\"]" }),
+    },
+    Key {
+        name: "window",
+        slot: Slot::Part("duration"),
+        help: "Span of time that is folded into one result of `select`, at multiples of it since 1970.",
+        unset: Some(Unset { means: "each collection by itself", example: "\"1m\"" }),
     },
 ];

@@ -31,7 +31,7 @@ pub(super) fn inline<'a>(entries: impl Iterator<Item = (&'a String, String)>) ->
 }
 
 /// A duration in the largest unit that keeps it whole.
-pub(super) fn duration(value: Duration) -> String {
+pub(crate) fn duration(value: Duration) -> String {
     let millis = value.as_millis();
     let unit = crate::config::value::UNITS
         .iter()

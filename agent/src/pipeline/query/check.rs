@@ -3,7 +3,11 @@
 use std::{fmt, time::Duration};
 
 use super::{Aggregate, Of, QueryConfig, Select, groups::MOST_LABELS, shape::Shape};
-use crate::{catalogue::Metric, config::suggest, input::InputDef};
+use crate::{
+    catalogue::{Kind, Metric, Since, Unit},
+    config::{suggest, written_duration},
+    input::InputDef,
+};
 
 /// The longest window; longer ones are mistakes.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -34,31 +38,57 @@ pub enum Part {
     Window,
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.part {
-            Part::From => f.write_str("from")?,
-            Part::Select(None) => f.write_str("select")?,
-            Part::Select(Some(at)) => write!(f, "select {}", at + 1)?,
-            Part::Where => f.write_str("where")?,
-            Part::GroupBy => f.write_str("group by")?,
-            Part::Window => f.write_str("window")?,
+        match self {
+            Self::From => f.write_str("from"),
+            Self::Select(None) => f.write_str("select"),
+            Self::Select(Some(at)) => write!(f, "select {}", at + 1),
+            Self::Where => f.write_str("where"),
+            Self::GroupBy => f.write_str("group by"),
+            Self::Window => f.write_str("window"),
         }
-        write!(f, ": {}", self.message)
     }
 }
 
-/// All that is wrong.
-pub(super) fn all(config: &QueryConfig, from: Option<&InputDef>) -> Vec<Complaint> {
-    let mut check = Check { config, from, complaints: Vec::new() };
-    check.selects();
-    check.condition();
-    check.groups();
-    check.window();
-    check.complaints
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.part, self.message)
+    }
 }
 
 impl QueryConfig {
+    /// All that is wrong with it, by itself and for the input whose samples it takes, if that is known.
+    pub fn check(&self, from: Option<&InputDef>) -> Vec<Complaint> {
+        let mut check = Check { config: self, from, complaints: Vec::new() };
+        check.selects();
+        check.condition();
+        check.groups();
+        check.window();
+        check.complaints
+    }
+
+    /// The definitions of its results. Without an input that is known, nothing is known of them but names and labels.
+    pub fn results(&self, from: Option<&InputDef>) -> Vec<&'static Metric> {
+        let check = Check { config: self, from, complaints: Vec::new() };
+        let tests = self.condition.as_ref().is_some_and(super::Condition::tests_values);
+        let labels: Vec<&str> = self.group_by.iter().map(String::as_str).collect();
+        let result = |select: &Select| {
+            let metric = check.metric(&select.metric).ok().flatten();
+            let made = metric.and_then(|metric| Some((Shape::of(select, metric, tests).ok()?, metric)));
+            match made {
+                Some((shape, metric)) => {
+                    let help = self.help(select, metric);
+                    Metric::interned_since(&select.name, &help, shape.kind, shape.unit, &labels, shape.since)
+                }
+                None => {
+                    Metric::interned_since(&select.name, "", Kind::Untyped, Unit::None, &labels, Since::Now)
+                }
+            }
+        };
+        self.select.iter().map(result).collect()
+    }
+
     /// What is wrong with it for a pipeline that is collected so often; without an interval, at scrapes.
     pub fn check_interval(&self, interval: Option<Duration>) -> Option<Complaint> {
         let window = self.window?;
@@ -66,8 +96,8 @@ impl QueryConfig {
             None => "a window needs collections at a steady pace: give the pipeline an `interval`".to_owned(),
             Some(interval) if interval > window => format!(
                 "a window of {} has no collection in it when there is one every {}",
-                super::config::written_span(window),
-                super::config::written_span(interval)
+                written_duration(window),
+                written_duration(interval)
             ),
             Some(_) => return None,
         };

@@ -20,7 +20,7 @@ pub struct QueryConfig {
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
     /// Labels that are kept: one result for each combination of their values.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, alias = "group_by", skip_serializing_if = "Vec::is_empty")]
     pub group_by: Vec<String>,
     /// Span of time that is folded into one result; without one, each collection by itself.
     #[serde(default, with = "span", skip_serializing_if = "Option::is_none")]
@@ -161,7 +161,7 @@ mod span {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
         match Span::deserialize(from)? {
             Span::Millis(millis) => Ok(Some(Duration::from_millis(millis))),
-            Span::Text(text) => super::parse_span(&text).map(Some).ok_or_else(|| {
+            Span::Text(text) => crate::config::parse_duration(&text).map(Some).ok_or_else(|| {
                 D::Error::custom(format!(
                     "`{text}` is not a span of time: it takes a whole number and ms, s, m or h, as in \"10s\""
                 ))
@@ -172,27 +172,8 @@ mod span {
     #[expect(clippy::ref_option, reason = "serde passes it so")]
     pub(super) fn serialize<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
         match span {
-            Some(span) => to.serialize_str(&super::written_span(*span)),
+            Some(span) => to.serialize_str(&crate::config::written_duration(*span)),
             None => to.serialize_none(),
         }
     }
-}
-
-/// Units of spans and their milliseconds, longest first.
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
-/// A whole number directly followed by its unit.
-pub(super) fn parse_span(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*factor).map(Duration::from_millis)
-}
-
-/// A span of whole milliseconds, in the longest unit that it is a multiple of.
-pub(super) fn written_span(span: Duration) -> String {
-    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    let fits = |factor: u64| millis > 0 && millis.is_multiple_of(factor);
-    let (unit, factor) = UNITS.into_iter().find(|(_, factor)| fits(*factor)).unwrap_or(("ms", 1));
-    format!("{}{unit}", millis / factor)
 }

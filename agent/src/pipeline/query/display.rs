@@ -5,9 +5,8 @@ use std::fmt;
 use super::{
     Comparison, Condition, Of, QueryConfig, Select,
     condition::{LabelTest, ValueTest},
-    config::written_span,
 };
-use crate::catalogue::Metric;
+use crate::{catalogue::Metric, config::written_duration};
 
 impl fmt::Display for QueryConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,7 +28,7 @@ impl QueryConfig {
             separated(f, ", ", &self.group_by, |f, label| write!(f, "{}", Name(label)))?;
         }
         if let Some(window) = self.window {
-            write!(f, " WINDOW {}", written_span(window))?;
+            write!(f, " WINDOW {}", written_duration(window))?;
         }
         Ok(())
     }
@@ -54,7 +53,7 @@ impl fmt::Display for Select {
             Of::Delta => write!(f, "delta({metric})")?,
         }
         match self.over {
-            Some(over) => write!(f, ", {})", written_span(over)),
+            Some(over) => write!(f, ", {})", written_duration(over)),
             None => f.write_str(")"),
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Query, QueryLosses};
 use crate::{
     accumulator::{Accumulator, Sample},
+    config::PipelineConfig,
     input::CollectContext,
 };
 
@@ -20,6 +21,17 @@ pub(crate) struct Queries {
 }
 
 impl Queries {
+    /// Those of a pipeline whose configuration was checked.
+    pub(crate) fn of(config: &PipelineConfig) -> Self {
+        let query = |query| Query::checked(query).with_groups(config.transform.max_series);
+        Self { all: config.queries.iter().map(query).collect(), delivered: None }
+    }
+
+    /// The same on frames of another pipeline.
+    pub(super) fn on_frames(self) -> Self {
+        Self { all: self.all.into_iter().map(Query::on_frames).collect(), ..self }
+    }
+
     /// One more.
     pub(crate) fn push(&mut self, query: Query) {
         self.all.push(query);

@@ -1,65 +1,55 @@
-//! A query on what another pipeline published.
+//! Queries on what another pipeline published.
 
 use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
-use super::{Query, groups::MOST_LABELS};
+use super::{Queries, Query, groups::MOST_LABELS};
 use crate::{
     accumulator::{Accumulator, Beginnings, Frame, Limits, Sample, SeriesStore},
     catalogue::Metric,
+    config::{PROMETHEUS, PipelineConfig},
     input::{CollectContext, Input},
-    pipeline::{Losses, Outcome, Pipeline, Rules, Schedule, State, TransformConfig},
+    output::Output,
+    pipeline::{Losses, Outcome, Pipeline, Rules, Schedule, State},
     telemetry,
 };
 
-/// The pipeline of a query that takes the frames of another pipeline: exported names, and labels with their tags.
+/// The pipeline of queries that take the frames of another pipeline: exported names, and labels with their tags.
 ///
 /// What was not published anew since the last time is not counted again; it only lets time pass, so that windows
 /// end. When the source publishes nothing, this publishes nothing.
 pub struct QueryPipeline {
-    key: String,
+    config: PipelineConfig,
     source: String,
-    schedule: Option<Schedule>,
-    deadline: Duration,
-    query: Query,
+    queries: Queries,
     replay: Replay,
     store: SeriesStore,
-    /// The query has windows, which end even when nothing new comes.
-    windows: bool,
+    outputs: Vec<Arc<dyn Output>>,
     state: State,
 }
 
 impl QueryPipeline {
-    /// A pipeline of that name. Its results have no prefix but the one that the transform gives, because the
-    /// names that it takes have theirs.
-    pub fn new(
-        key: &str,
-        query: Query,
-        transform: &TransformConfig,
-        schedule: Option<Schedule>,
-        deadline: Duration,
-    ) -> Self {
-        let limits = Limits { series_per_metric: transform.max_series, ..Limits::default() };
+    /// The pipeline of a configuration that was checked and takes `from` another. Its results have no prefix but the
+    /// one that the transform gives, because the names that it takes have theirs.
+    pub fn new(config: &PipelineConfig) -> Self {
+        let limits = Limits { series_per_metric: config.transform.max_series, ..Limits::default() };
         let beginnings = Beginnings { attach: None, start: Some(telemetry::started()) };
+        let rules = Rules::of(&config.transform, config.prefix());
+        let state =
+            if config.enabled { State::default() } else { State::Off { reason: "not enabled".to_owned() } };
         Self {
-            key: key.to_owned(),
-            source: query.config().from.clone(),
-            schedule,
-            deadline,
-            windows: query.config().window.is_some(),
-            query: query.with_groups(transform.max_series),
+            source: config.source().to_owned(),
+            queries: Queries::of(config).on_frames(),
+            config: config.clone(),
             replay: Replay::default(),
-            store: SeriesStore::new(Box::new(Rules::of(transform, "")), limits).with(beginnings),
-            state: State::default(),
+            store: SeriesStore::new(Box::new(rules), limits).with(beginnings),
+            outputs: Vec::new(),
+            state,
         }
-    }
-
-    /// The query that it runs.
-    pub fn query(&self) -> &Query {
-        &self.query
     }
 
     fn run(&mut self, cx: &CollectContext, source: &Frame) -> Outcome {
@@ -67,17 +57,23 @@ impl QueryPipeline {
             self.store.withdraw();
             return Outcome::Skipped;
         }
-        let anew = self.query.takes((source.epoch(), source.published()));
-        if !anew && !self.windows {
-            return Outcome::Skipped;
+        let mut collected = None;
+        for query in self.queries.as_mut_slice() {
+            let is_new = query.takes((source.epoch(), source.published()));
+            if !is_new && query.config().window.is_none() {
+                continue;
+            }
+            let at = source.collected().filter(|_| is_new).unwrap_or(cx.started);
+            query.begin_at(at, cx.aligned_timestamp);
+            if is_new {
+                self.replay.run(source, query);
+            }
+            query.close_at(cx.aligned_timestamp);
+            collected = collected.max(Some(at));
         }
-        let collected = source.collected().filter(|_| anew).unwrap_or(cx.started);
-        self.query.begin_at(collected, cx.aligned_timestamp);
-        if anew {
-            self.replay.run(source, &mut self.query);
-        }
+        let Some(collected) = collected else { return Outcome::Skipped };
         self.store.begin(collected);
-        self.query.finish_at(cx.aligned_timestamp, &mut self.store);
+        self.queries.deliver(&mut self.store);
         self.store.publish();
         Outcome::Published
     }
@@ -85,15 +81,15 @@ impl QueryPipeline {
 
 impl Pipeline for QueryPipeline {
     fn key(&self) -> &str {
-        &self.key
+        &self.config.key
     }
 
     fn schedule(&self) -> Option<Schedule> {
-        self.schedule
+        self.config.schedule()
     }
 
     fn deadline(&self) -> Duration {
-        self.deadline
+        self.config.deadline
     }
 
     fn source(&self) -> Option<&str> {
@@ -138,17 +134,15 @@ impl Pipeline for QueryPipeline {
     }
 
     fn debug_info(&self) -> serde_json::Value {
-        self.query.debug_info()
+        serde_json::json!({ "from": self.source, "queries": self.queries.debug_info() })
     }
 
     fn losses(&self) -> Losses {
-        self.query.losses().and(&self.store)
+        self.queries.losses().and(&self.store)
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {
-        if let [old] = old.queries() {
-            self.query.take_over(old);
-        }
+        self.queries.take_over(old.queries());
         if let Some(old) = old.store() {
             self.store.take_over(old);
         }
@@ -159,7 +153,19 @@ impl Pipeline for QueryPipeline {
     }
 
     fn queries(&mut self) -> &mut [Query] {
-        std::slice::from_mut(&mut self.query)
+        self.queries.as_mut_slice()
+    }
+
+    fn is_scraped(&self) -> bool {
+        self.config.outputs.iter().any(|output| output == PROMETHEUS)
+    }
+
+    fn outputs(&self) -> &[Arc<dyn Output>] {
+        &self.outputs
+    }
+
+    fn connect(&mut self, outputs: Vec<Arc<dyn Output>>) {
+        self.outputs = outputs;
     }
 
     fn store(&mut self) -> Option<&mut SeriesStore> {

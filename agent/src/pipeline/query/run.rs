@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Of, QueryConfig, Select,
-    check::{self, Complaint},
+    check::Complaint,
     condition::{Compiled, Verdict},
     fold::{Cell, Moment},
     groups::{Groups, Made},
@@ -59,7 +59,9 @@ pub struct Query {
     /// When series that are gone are looked for.
     sweep: Option<Instant>,
     losses: QueryLosses,
-    /// Epoch and number of the frame that was taken last, if it takes frames.
+    /// It takes frames of a pipeline, and not samples of an input, which may have the same name.
+    takes_frames: bool,
+    /// Epoch and number of the frame that was taken last.
     taken: (u64, u64),
 }
 
@@ -67,11 +69,13 @@ impl Query {
     /// Checks a query, against the input that it takes samples of if that is known. All that is wrong is told
     /// at once.
     pub fn new(config: &QueryConfig, from: Option<&InputDef>) -> Result<Self, Vec<Complaint>> {
-        let complaints = check::all(config, from);
-        if !complaints.is_empty() {
-            return Err(complaints);
-        }
-        Ok(Self {
+        let complaints = config.check(from);
+        if complaints.is_empty() { Ok(Self::checked(config)) } else { Err(complaints) }
+    }
+
+    /// A query that was checked before.
+    pub(super) fn checked(config: &QueryConfig) -> Self {
+        Self {
             condition: config.condition.as_ref().map(Compiled::new),
             tests_values: config.condition.as_ref().is_some_and(super::Condition::tests_values),
             limit: MOST_GROUPS as usize,
@@ -87,9 +91,15 @@ impl Query {
             moment: Moment::default(),
             sweep: None,
             losses: QueryLosses::default(),
+            takes_frames: false,
             taken: (0, 0),
             config: Arc::new(config.clone()),
-        })
+        }
+    }
+
+    /// The same on frames of another pipeline.
+    pub(super) fn on_frames(self) -> Self {
+        Self { takes_frames: true, ..self }
     }
 
     /// The same with room for so many groups. Later ones are one group, all of whose labels are `other`.

@@ -7,7 +7,8 @@
 mod condition;
 mod cursor;
 
-use super::{Aggregate, Of, QueryConfig, Select, config::parse_span};
+use super::{Aggregate, Of, QueryConfig, Select};
+use crate::config::parse_duration;
 use cursor::{Cursor, Item};
 
 /// Words that are no names unless they are quoted.
@@ -226,5 +227,5 @@ fn refused(word: &str) -> Option<String> {
 
 /// A span of time from a number and the word that follows it without a space.
 fn spelled(number: &str, unit: &str) -> Option<std::time::Duration> {
-    parse_span(&format!("{number}{unit}"))
+    parse_duration(&format!("{number}{unit}"))
 }

@@ -6,11 +6,11 @@ use super::{
     Manipulation, Pattern, TransformConfig,
     formula::{self, Script},
     pattern::expression,
-    rules::changed_name,
+    rules::{around, changed_name},
 };
 use crate::{
     accumulator::Change,
-    catalogue::Kind,
+    catalogue::{Kind, Metric},
     config::{glob, is_label_name, suggest::nearest},
     input::InputDef,
 };
@@ -55,10 +55,28 @@ impl Complaint {
     }
 }
 
+/// Metrics that a transform is given.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// What has them, for people.
+    pub of: String,
+    /// Start of their names outside unless the transform says another.
+    pub prefix: &'static str,
+    /// Their definitions.
+    pub metrics: Vec<&'static Metric>,
+}
+
+impl Published {
+    /// Those of an input.
+    pub fn of(def: &InputDef) -> Self {
+        Self { of: format!("input `{}`", def.name), prefix: def.prefix, metrics: def.metrics.to_vec() }
+    }
+}
+
 impl TransformConfig {
-    /// Everything that is wrong with it for an input, in the order of the fields.
-    pub fn check(&self, def: &InputDef) -> Vec<Complaint> {
-        let mut checker = Checker { config: self, def, found: Vec::new() };
+    /// Everything that is wrong with it for what it is given, in the order of the fields.
+    pub fn check(&self, given: &Published) -> Vec<Complaint> {
+        let mut checker = Checker { config: self, given, found: Vec::new() };
         checker.names();
         checker.label_rules();
         checker.rename();
@@ -68,11 +86,25 @@ impl TransformConfig {
         checker.naming();
         checker.found
     }
+
+    /// Names that what it is given may have outside, with `*` where the source completes one. Lists may leave some of
+    /// them out.
+    pub fn exported(&self, given: &Published) -> Vec<String> {
+        let checker = Checker { config: self, given, found: Vec::new() };
+        let (script, _) = Script::new(&self.derive);
+        let (before, after) = around(self, given.prefix);
+        let passed = checker.names_before_formulas().into_iter().filter_map(|(name, _)| {
+            let role = script.role(&name);
+            (!role.hidden).then(|| role.name.unwrap_or(&name).to_owned())
+        });
+        let computed = script.results().map(str::to_owned);
+        passed.chain(computed).map(|name| format!("{before}{name}{after}")).collect()
+    }
 }
 
 struct Checker<'a> {
     config: &'a TransformConfig,
-    def: &'a InputDef,
+    given: &'a Published,
     found: Vec<Complaint>,
 }
 
@@ -101,7 +133,7 @@ impl Checker<'_> {
                  expression stands between slashes"
                     .to_owned(),
             )),
-            Ok(pattern) if self.def.metrics.iter().any(|metric| pattern.may_match(metric.name)) => None,
+            Ok(pattern) if self.given.metrics.iter().any(|metric| pattern.may_match(metric.name)) => None,
             Ok(_) => Some(self.unknown(text)),
         };
         self.found.extend(problem.map(|(what, fix)| place(Complaint::of(key, what, fix))));
@@ -109,20 +141,20 @@ impl Checker<'_> {
 
     /// What to say of a name that no metric has.
     fn unknown(&self, text: &str) -> (String, String) {
-        let names = || self.def.metrics.iter().map(|metric| metric.name);
+        let names = || self.given.metrics.iter().map(|metric| metric.name);
         let matches = |text: &str| names().any(|name| glob::overlap(text, name));
-        let fix = match text.strip_prefix(self.def.prefix) {
-            Some(bare) if !self.def.prefix.is_empty() && matches(bare) => {
+        let fix = match text.strip_prefix(self.given.prefix) {
+            Some(bare) if !self.given.prefix.is_empty() && matches(bare) => {
                 format!("did you mean `{bare}`, without the prefix?")
             }
             _ => hint(text, names),
         };
-        (format!("no metric of input `{}` is called `{text}`", self.def.name), fix)
+        (format!("no metric of {} is called `{text}`", self.given.of), fix)
     }
 
     fn label_rules(&mut self) {
         let labels = || {
-            let all = self.def.metrics.iter().flat_map(|metric| metric.labels);
+            let all = self.given.metrics.iter().flat_map(|metric| metric.labels);
             let mut names: Vec<&str> = all.map(|label| label.name).collect();
             names.sort_unstable();
             names.dedup();
@@ -134,7 +166,7 @@ impl Checker<'_> {
             lists.iter().flat_map(|(key, list)| list.iter().map(move |it| (*key, it)))
         {
             if !labels().contains(&label.as_str()) {
-                let what = format!("no metric of input `{}` has a label `{label}`", self.def.name);
+                let what = format!("no metric of {} has a label `{label}`", self.given.of);
                 found.push(Complaint::of(key, what, hint(label, || labels().into_iter())).entry(label));
             }
             if patterns.is_empty() {
@@ -154,7 +186,7 @@ impl Checker<'_> {
         for (at, (from, to)) in self.config.rename.iter().enumerate() {
             let fits = |name: &str| glob::overlap(name, from);
             let metric =
-                self.def.metrics.iter().find(|metric| !from.contains(['*', '?']) && fits(metric.name));
+                self.given.metrics.iter().find(|metric| !from.contains(['*', '?']) && fits(metric.name));
             let problem = match metric {
                 None => Some(self.unknown(from)),
                 _ if !is_metric_name(to) => Some((
@@ -213,7 +245,7 @@ impl Checker<'_> {
     /// A metric that a pattern fits and that has no difference between two samples. A regular expression is
     /// not held against names that the source completes.
     fn unchangeable(&self, pattern: &Pattern) -> Option<(String, String)> {
-        let metric = self.def.metrics.iter().find(|metric| {
+        let metric = self.given.metrics.iter().find(|metric| {
             matches!(metric.kind, Kind::Histogram(_) | Kind::Info) && pattern.may_match(metric.name)
         })?;
         let (what, why) = match metric.kind {
@@ -254,7 +286,7 @@ impl Checker<'_> {
     /// What metrics are called when formulas see them; with `*` where the source completes a name.
     fn names_before_formulas(&self) -> Vec<(String, Kind)> {
         let mut names = Vec::new();
-        for metric in self.def.metrics {
+        for metric in &self.given.metrics {
             let renamed = self.config.rename.iter().filter(|(from, _)| glob::overlap(metric.name, from));
             names.extend(renamed.clone().map(|(_, to)| (to.clone(), metric.kind)));
             // A completed name may have been spared.

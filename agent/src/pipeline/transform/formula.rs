@@ -80,6 +80,11 @@ impl Script {
         (!self.formulas.list.is_empty()).then_some(&self.formulas)
     }
 
+    /// Names of what formulas compute.
+    pub(super) fn results(&self) -> impl Iterator<Item = &str> {
+        self.formulas.list.iter().map(|formula| formula.name.as_str())
+    }
+
     /// What becomes of the series of a raw name.
     pub(super) fn role(&self, raw: &str) -> Role<'_> {
         Role {

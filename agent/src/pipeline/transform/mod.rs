@@ -17,7 +17,11 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use self::{check::Complaint, pattern::Pattern, rules::Rules};
+pub use self::{
+    check::{Complaint, Published},
+    pattern::Pattern,
+    rules::Rules,
+};
 
 /// What a configuration asks for.
 #[derive(Clone, Debug, PartialEq)]

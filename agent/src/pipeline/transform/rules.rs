@@ -46,10 +46,6 @@ impl Rules {
                 tags.push(tag.clone());
             }
         }
-        let around = match config.format.as_deref().and_then(|format| format.split_once("%s")) {
-            Some((before, after)) => (before.to_owned(), after.to_owned()),
-            None => (config.prefix.clone().unwrap_or_else(|| prefix.to_owned()), String::new()),
-        };
         Self {
             allow: (!config.allow.is_empty()).then(|| Pattern::all(&config.allow)),
             deny: Pattern::all(&config.deny),
@@ -60,7 +56,7 @@ impl Rules {
             script: Script::new(&config.derive).0,
             tags,
             policy: config.tag_policy,
-            around,
+            around: around(config, prefix),
         }
     }
 
@@ -134,6 +130,14 @@ impl Naming for Rules {
 
     fn formulas(&self) -> Option<&Formulas> {
         self.script.formulas()
+    }
+}
+
+/// What stands before and after a raw name outside.
+pub(super) fn around(config: &TransformConfig, prefix: &str) -> (String, String) {
+    match config.format.as_deref().and_then(|format| format.split_once("%s")) {
+        Some((before, after)) => (before.to_owned(), after.to_owned()),
+        None => (config.prefix.clone().unwrap_or_else(|| prefix.to_owned()), String::new()),
     }
 }
 

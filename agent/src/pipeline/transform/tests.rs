@@ -131,7 +131,7 @@ fn complaints(config: &TransformConfig) -> Vec<String> {
         }
         format!("{place}: {complaint}")
     };
-    config.check(&DEF).iter().map(place).collect()
+    config.check(&Published::of(&DEF)).iter().map(place).collect()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     pipeline::InputPipeline,
     source::Roots,
     tasks::{
-        directory::Scanned,
+        directory::{Scanned, scan},
         file::{Syntax, read},
         resolve::Surroundings,
         shelf::Shelf,
@@ -155,4 +155,46 @@ fn of_a_thousand_tasks_one_that_changed_is_rebuilt() {
     assert_eq!((diff.changed.len(), diff.untouched, diff.added.len(), diff.removed.len()), (1, 999, 0, 0));
     assert_eq!(engine.put, ["task-500"]);
     assert_eq!(noted.built.len(), 1001);
+}
+
+/// The same from the disk: a thousand files, with queries and transforms, as JSON and as TOML.
+#[test]
+fn of_a_thousand_files_one_that_changed_is_rebuilt() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |task: usize, rate: u32| {
+        let sql = "SELECT sum(rate(cpu_seconds_total)) AS busy FROM cpu WHERE mode != 'idle' GROUP BY cpu WINDOW 10s";
+        let (name, text) = if task.is_multiple_of(2) {
+            let rule = format!(r#"{{"type":"fixedRate","fixedRate":{rate}}}"#);
+            let transform = r#"{"prefix":"shop_","tags":{"app":"shop"},"derive":["twice = busy * 2"]}"#;
+            let config =
+                format!(r#"{{"input":"cpu","executeRule":{rule},"sql":"{sql}","transform":{transform}}}"#);
+            (format!("{task}.json"), format!(r#"{{"key":"task-{task}","config":{config}}}"#))
+        } else {
+            let rule = format!("executeRule = {{ type = \"fixedRate\", fixedRate = {rate} }}");
+            let transform = "[config.transform]\nprefix = \"shop_\"\nallow = [\"busy\"]\n";
+            let config = format!("[config]\ninput = \"cpu\"\n{rule}\nsql = \"{sql}\"\n{transform}");
+            (format!("{task}.toml"), format!("key = \"task-{task}\"\n{config}"))
+        };
+        std::fs::write(folder.path().join(name), text).unwrap();
+    };
+    (0..1000).for_each(|task| write(task, 5000));
+    let config = Config::default();
+    let around = Surroundings { config: &config, hostname: "host" };
+    let (mut shelf, mut reconciler) = (Shelf::default(), Reconciler::default());
+    let (mut noted, mut engine) = (Noted::default(), Engine::default());
+    let mut round = || {
+        let began = Instant::now();
+        let found = scan(folder.path());
+        let scanned = began.elapsed();
+        let wanted = shelf.settle(found, around);
+        let settled = began.elapsed();
+        let diff = reconciler.reconcile(wanted.pipelines, &[], &mut noted, &mut engine);
+        println!("read after {scanned:?}, settled after {settled:?}, reconciled after {:?}", began.elapsed());
+        diff
+    };
+    assert_eq!(round().added.len(), 1000);
+    write(501, 7000);
+    let diff = round();
+    assert_eq!((diff.changed.len(), diff.untouched, diff.added.len(), diff.removed.len()), (1, 999, 0, 0));
+    assert_eq!(engine.put, ["task-501"]);
 }

@@ -81,7 +81,7 @@ fn what_is_not_acted_on_is_refused_with_the_way_out() {
         (
             r#"{"input":"cpu"}"#,
             r#","target":{"type":"cgroup","path":"a"}"#,
-            "input `cpu` cannot be narrowed to a control group",
+            "a control group narrows what a query takes: say in `config.sql`",
         ),
     ] {
         let said = said(config, rest);
@@ -91,4 +91,74 @@ fn what_is_not_acted_on_is_refused_with_the_way_out() {
     let around = Surroundings { config: &whole, hostname: "me" };
     let clash = resolve(&task(r#"{"key":"cpu","config":{"input":"cpu"}}"#), around).unwrap_err();
     assert!(clash[0].starts_with("`key`: `cpu` is an input or a pipeline"), "{clash:?}");
+}
+
+#[test]
+fn queries_are_taken_as_sql_and_as_data_and_narrowed_to_a_control_group() {
+    let sql = "SELECT sum(rate(cpu_seconds_total)) AS busy FROM cpu WHERE mode != 'idle' GROUP BY cpu";
+    let data = r#"{"input":"cpu","select":[{"metric":"cpu_seconds_total","as":"busy","agg":"sum","of":"rate"}],
+        "where":{"not":{"equals":{"label":"mode","to":"idle"}}},"groupBy":["cpu"]}"#;
+    let as_sql = resolved(&format!(r#"{{"input":"cpu","sql":"{sql}"}}"#), "").unwrap();
+    let as_data = resolved(data, "").unwrap();
+    assert_eq!((as_sql.queries.len(), as_sql.hash()), (1, as_data.hash()));
+    assert_eq!(as_sql.queries[0].to_string(), sql);
+    let from = resolved(
+        r#"{"from":"sched","sql":["SELECT max(pitot_sched_migrations_total) AS y FROM sched"]}"#,
+        "",
+    )
+    .unwrap();
+    assert_eq!((from.from.as_deref(), from.input, from.queries.len()), (Some("sched"), None, 1));
+
+    let target = r#","target":{"type":"cgroup","path":"system.slice/a.service"}"#;
+    let sql = "SELECT max(pitot_sched_migrations_total) AS y FROM sched WHERE cpu = '0' OR cpu = '1'";
+    let of_group = resolved(&format!(r#"{{"from":"sched","sql":"{sql}"}}"#), target).unwrap();
+    let narrowed = "SELECT max(pitot_sched_migrations_total) AS y FROM sched WHERE cgroup = 'system.slice/a.service' AND (cpu = '0' OR cpu = '1')";
+    assert_eq!(of_group.queries[0].to_string(), narrowed);
+    assert!(of_group.transform.allow_labels.is_empty());
+}
+
+#[test]
+fn queries_that_cannot_be_are_refused() {
+    for (config, rest, words) in [
+        (
+            r#"{"from":"cpu"}"#,
+            "",
+            "`config.from`: a pipeline that takes what another publishes computes something of it: give `sql`",
+        ),
+        (r#"{"input":"cpu","window":"1s"}"#, "", "`config.window` is a part of a query: say with `select`"),
+        (
+            r#"{"input":"cpu","sql":"SELECT sum(cpu_seconds_total) AS x FROM cpu","groupBy":[]}"#,
+            "",
+            "`config.sql` and `config.groupBy` exclude each other",
+        ),
+        (
+            r#"{"input":"cpu","sql":"SELECT sum(cpu_seconds_totl) AS x FROM cpu WINDOW 1s"}"#,
+            "",
+            "`config.sql`, `select 1`: input `cpu` has no metric `cpu_seconds_totl`: did you mean `cpu_seconds_total`?; \
+             `config.sql`, `window`: a window needs collections at a steady pace",
+        ),
+        (
+            r#"{"input":"cpu","sql":"SELECT sum(cpu_seconds_total) AS x FROM cpuu"}"#,
+            "",
+            "`config.sql`, `from`: `cpuu` is not what it takes its samples from: say FROM cpu,",
+        ),
+        (
+            r#"{"input":"cpu","select":[{"metric":"cpu_seconds_total","as":"x","agg":"sum"}],"groupBy":["cpus"]}"#,
+            "",
+            "`config.groupBy`: `cpu_seconds_total` has no label `cpus`: did you mean `cpu`?",
+        ),
+        (
+            r#"{"input":"cpu","sql":"SELECT sum(cpu_seconds_total) AS x FROM cpu"}"#,
+            r#","target":{"type":"cgroup","path":"a"}"#,
+            "`cpu_seconds_total` has no label `cgroup`",
+        ),
+        (
+            r#"{"input":"cpu","sql":"SELECT sum(cpu_seconds_total) AS x FROM cpu","transform":{"allow":["y"]}}"#,
+            "",
+            "no metric of the query is called `y`: did you mean `x`?",
+        ),
+    ] {
+        let said = resolved(config, rest).unwrap_err().join("; ");
+        assert!(said.contains(words), "{config}{rest}: {said}");
+    }
 }

@@ -19,6 +19,7 @@ fn a_pipeline_has_a_source_and_the_keys_of_its_input() {
         outputs = ["log", "prometheus"]
         [pipeline.short]
         from = "fast"
+        sql = "SELECT max(node_cpu_frequency_hertz) AS speed_hertz FROM fast"
         allow = ["*_hertz"]
         [output.log]
         kind = "file"
@@ -79,6 +80,8 @@ outputs = []
             "9:8: it takes from itself: d -> e -> d",
             "11:8: it takes from itself: e -> d -> e",
             "14:8: `from` and `input` exclude each other",
+            "16:8: a pipeline that takes what another publishes computes something of it: give `sql`, as in \"SELECT \
+             max(metric) AS name FROM cpu\"",
             "17:1: `guest` is an option of input `cpu`, which `[pipeline.g]` does not collect itself: set it in the \
              table of that input",
             "20:12: unknown output `promtheus`: did you mean `prometheus`?",
@@ -87,7 +90,7 @@ outputs = []
         ],
     );
     bad(
-        "[input.cpu]\nenabled = false\n[pipeline.x]\nfrom = \"cpu\"\n",
+        "[input.cpu]\nenabled = false\n[pipeline.x]\nfrom = \"cpu\"\nsql = \"SELECT max(x) AS y FROM cpu\"\n",
         &["4:8: `cpu` is not enabled: there is nothing to take from it"],
     );
 }

@@ -10,7 +10,7 @@ impl Query {
     /// * anything else changed: what the series were at, so that rates and changes go on without a gap. Totals
     ///   go on from what their series had counted; histograms begin anew, for they would count something else.
     pub fn take_over(&mut self, old: &mut Self) {
-        if self.config.from != old.config.from {
+        if self.config.from != old.config.from || self.takes_frames != old.takes_frames {
             return;
         }
         self.taken = old.taken;

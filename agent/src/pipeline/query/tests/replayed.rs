@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     accumulator::{Family, Limits, SeriesStore},
+    config::PipelineConfig,
     input::CollectContext,
     pipeline::{Outcome, Pipeline, Rules, TransformConfig},
 };
@@ -26,8 +27,14 @@ fn pipeline(agg: Aggregate, of: Of, window: Option<u64>) -> QueryPipeline {
         window: window.map(Duration::from_secs),
         ..by(query(vec![select(agg, of, "node_cpu_seconds_total", "result")]), &["rack", "mode"])
     };
-    let query = Query::new(&config, None).unwrap();
-    QueryPipeline::new("q", query, &TransformConfig::default(), None, Duration::from_secs(1))
+    assert_eq!(config.check(None), []);
+    let own = PipelineConfig::new(crate::input::find("cpu").unwrap());
+    QueryPipeline::new(&PipelineConfig {
+        from: Some("cpu".into()),
+        input: None,
+        queries: vec![config],
+        ..own
+    })
 }
 
 fn collect(pipeline: &mut QueryPipeline, seconds: u64, source: &SeriesStore) -> (Outcome, Vec<String>) {
