@@ -61,6 +61,9 @@ pub(crate) fn read(text: &str, base: Config) -> Result<Loaded, Vec<Problem>> {
     for (key, value) in document.get_ref() {
         top_level(&mut loaded, key, value, &mut report);
     }
+    if loaded.config.bursts.enabled {
+        loaded.config.pipelines.push(loaded.config.bursts.pipeline());
+    }
     // What refers to other parts of the file is read when those are known.
     if let Some(content) = table_of(PIPELINE_TABLE, document.get_ref(), &mut report) {
         origin::read(&mut loaded.config, content, &mut report);

@@ -15,8 +15,8 @@ mod value;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
-    input::{InputDef, OptionSetting},
-    pipeline::{Published, QueryConfig, Schedule, TransformConfig},
+    input::{INPUTS, InputDef, OptionSetting},
+    pipeline::{BurstsConfig, Published, QueryConfig, Schedule, TransformConfig},
     source::Roots,
 };
 
@@ -51,6 +51,8 @@ pub struct Config {
     pub tasks: Option<PathBuf>,
     /// How a running agent learns of changes.
     pub reload: Reload,
+    /// The ready set of queries that find bursts.
+    pub bursts: BurstsConfig,
 }
 
 /// How a running agent learns of a changed configuration, beside SIGHUP.
@@ -128,10 +130,14 @@ impl Default for Config {
             ebpf: true,
             pin: "/sys/fs/bpf/pitot".into(),
             budget: Budget::default(),
-            pipelines: crate::input::INPUTS.iter().map(|def| PipelineConfig::new(def)).collect(),
+            pipelines: INPUTS
+                .iter()
+                .map(|def| PipelineConfig { enabled: def.is_by_default(), ..PipelineConfig::new(def) })
+                .collect(),
             outputs: Vec::new(),
             tasks: None,
             reload: Reload::default(),
+            bursts: BurstsConfig::default(),
         }
     }
 }

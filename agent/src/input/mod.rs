@@ -75,8 +75,12 @@ pub static INPUTS: &[&InputDef] = &[
     &net::DEF,
     &memory::DEF,
     &cgroup::DEF,
+    &burst::DEF,
     &agent::DEF,
 ];
+
+/// Those that run only when they are asked for.
+static ON_REQUEST: &[&InputDef] = &[&burst::DEF];
 
 /// The input of that name.
 pub fn find(name: &str) -> Option<&'static InputDef> {
@@ -102,6 +106,13 @@ pub struct InputDef {
     pub options: &'static [OptionDef],
     /// Builds it. Cheap, and never fails for a missing file: that is found out when it is collected.
     pub open: fn(&mut OpenContext<'_>) -> Result<Box<dyn Input>, Unsupported>,
+}
+
+impl InputDef {
+    /// Whether it runs unless the configuration says otherwise.
+    pub fn is_by_default(&self) -> bool {
+        !ON_REQUEST.iter().any(|def| def.name == self.name)
+    }
 }
 
 /// Something that can be measured again and again.

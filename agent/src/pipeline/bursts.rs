@@ -6,11 +6,8 @@
 
 use std::time::Duration;
 
-use super::query::{Aggregate, Of, Query, QueryConfig, Select};
-use crate::{
-    config::PipelineConfig,
-    input::{OptionSetting, burst},
-};
+use super::query::{Aggregate, Of, QueryConfig, Select};
+use crate::{config::PipelineConfig, input::burst};
 
 /// Whether bursts are looked for, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,24 +18,16 @@ pub struct BurstsConfig {
     pub interval: Duration,
     /// How long a peak stays in sight.
     pub peak: Duration,
-    /// Regular expression of network devices; empty for those with hardware.
-    pub network_devices: String,
-    /// Regular expression of disks; empty for those with hardware.
-    pub disks: String,
 }
 
 impl Default for BurstsConfig {
     fn default() -> Self {
-        Self {
-            enabled: false,
-            interval: Duration::from_millis(10),
-            peak: Duration::from_secs(60),
-            network_devices: String::new(),
-            disks: String::new(),
-        }
+        Self { enabled: false, interval: Duration::from_millis(10), peak: Duration::from_secs(60) }
     }
 }
 
+/// Name of its pipeline.
+const KEY: &str = "bursts";
 /// A collection may be held up by others for longer than the time until the next one, which is missed then.
 const DEADLINE: Duration = Duration::from_millis(250);
 
@@ -100,26 +89,14 @@ impl Watched {
 }
 
 impl BurstsConfig {
-    /// The queries of the set.
-    pub fn queries(&self) -> impl Iterator<Item = Query> {
-        let configs = SET.iter().map(|watched| watched.query(self.peak));
-        configs.filter_map(|config| Query::new(&config, Some(&burst::DEF)).ok())
-    }
-
-    /// The pipeline that reads for them.
+    /// The pipeline that reads for the queries of the set.
     pub fn pipeline(&self) -> PipelineConfig {
-        let mut options = Vec::new();
-        for (key, text) in [("network_devices", &self.network_devices), ("disks", &self.disks)] {
-            if !text.is_empty() {
-                options.push((key.to_owned(), OptionSetting::Regex(text.clone())));
-            }
-        }
         PipelineConfig {
-            key: "bursts".to_owned(),
-            enabled: self.enabled,
+            key: KEY.to_owned(),
+            enabled: true,
             interval: Some(self.interval),
             deadline: DEADLINE,
-            options,
+            queries: SET.iter().map(|watched| watched.query(self.peak)).collect(),
             ..PipelineConfig::new(&burst::DEF)
         }
     }
@@ -128,11 +105,12 @@ impl BurstsConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Query;
 
     #[test]
     fn every_counter_of_the_input_is_watched_by_a_query_that_it_fits() {
-        let bursts = BurstsConfig::default();
-        assert_eq!(bursts.queries().count(), SET.len());
+        let pipeline = BurstsConfig::default().pipeline();
+        assert!(pipeline.queries.iter().all(|query| Query::new(query, Some(&burst::DEF)).is_ok()));
         for metric in burst::DEF.metrics {
             let watched = SET.iter().find(|watched| watched.counter == metric.name).unwrap();
             assert!(metric.labels.iter().map(|label| label.name).eq(watched.labels.iter().copied()));
