@@ -7,8 +7,7 @@ use pitot::{
     accumulator::{Accumulator, Limits, SeriesStore},
     catalogue::{Label, Metric, Unit},
     config::PipelineConfig,
-    input::CollectContext,
-    input::find,
+    input::{CollectContext, INPUTS},
     pipeline::{Outcome, Pipeline, Query, QueryConfig, QueryPipeline, Rules, TransformConfig},
 };
 use pitot_tests::counting::{self, Counting};
@@ -87,8 +86,8 @@ fn on_samples(mut query: Query) -> u64 {
     requests
 }
 
-fn on_frames(query: QueryConfig) -> u64 {
-    let cpu = PipelineConfig::new(find("cpu").unwrap());
+fn on_frames(query: &QueryConfig) -> u64 {
+    let cpu = PipelineConfig::new(INPUTS[0]);
     let config =
         PipelineConfig { from: Some("cpu".into()), input: None, queries: vec![query.clone()], ..cpu };
     let mut pipeline = QueryPipeline::new(&config);
@@ -112,7 +111,7 @@ fn a_query_allocates_nothing_in_steady_state() {
     let windowed = format!("{EVERYTHING} WINDOW 1s");
     let config = |sql| QueryConfig::from_sql(sql).unwrap();
     let query = |sql| Query::new(&config(sql), None).unwrap();
-    let found = [EVERYTHING, &windowed].map(|sql| (on_samples(query(sql)), on_frames(config(sql))));
+    let found = [EVERYTHING, &windowed].map(|sql| (on_samples(query(sql)), on_frames(&config(sql))));
     assert_eq!(found, [(0, 0), (0, 0)], "allocations in 100 collections, of samples and of frames");
 }
 

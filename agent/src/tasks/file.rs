@@ -216,6 +216,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_sql_is_named_with_its_place_and_that_in_the_sql() {
+        let json =
+            "{\"key\":\"k\",\n \"config\":{\"input\":\"cpu\",\n \"sql\":[\"SELECT summ(x) AS y FROM cpu\"]}}";
+        let toml = "key = \"k\"\n[config]\nsql = [\n  \"SELECT summ(x) AS y FROM cpu\",\n]\n";
+        for (text, syntax, line) in [(json, Syntax::Json, 3), (toml, Syntax::Toml, 3)] {
+            let problem = read(text, syntax).unwrap()[0].task.clone().unwrap_err();
+            let message = "in the SQL, line 1, column 8: there is no function `summ`: did you mean `sum`?";
+            assert_eq!((problem.line, problem.message.as_str()), (line, message));
+        }
+        let nothing = "{\"key\":\"k\",\"config\":{\"sql\":[]}}";
+        let problem = read(nothing, Syntax::Json).unwrap()[0].task.clone().unwrap_err();
+        assert_eq!(problem.message, "`sql` must have at least one query");
+    }
+
+    #[test]
     fn only_files_of_tasks_are_read() {
         assert_eq!(Syntax::of("a.json"), Some(Syntax::Json));
         assert_eq!(Syntax::of("a.b.toml"), Some(Syntax::Toml));

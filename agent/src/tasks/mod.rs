@@ -16,7 +16,7 @@ pub use self::{
     model::{CollectConfig, CollectTarget, CollectTask, ExecuteRule},
     outputs::Outputs,
     reconcile::{Build, Changed, Diff, Reconciler, Runtime},
-    reload::{Board, Cause, Read, Reloader, Setup, Status},
+    reload::{Board, Cause, Read, Reloader, Running, Setup, Status},
     resolve::{Complaints, Surroundings, resolve},
     shelf::{TaskState, TaskStatus},
 };

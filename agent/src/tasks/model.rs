@@ -299,8 +299,10 @@ impl<'de> Deserialize<'de> for Sql {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Sql, A::Error> {
                 let mut all = Vec::new();
-                while let Some(Sql(mut one)) = texts.next_element()? {
-                    all.append(&mut one);
+                while let Some(text) = texts.next_element::<String>()? {
+                    all.push(
+                        QueryConfig::from_sql(&text).map_err(|error| de::Error::custom(in_text(&error)))?,
+                    );
                 }
                 if all.is_empty() {
                     return Err(de::Error::custom("`sql` must have at least one query"));

@@ -23,7 +23,7 @@ use crate::{
 /// What was not published anew since the last time is not counted again; it only lets time pass, so that windows
 /// end. When the source publishes nothing, this publishes nothing.
 pub struct QueryPipeline {
-    config: PipelineConfig,
+    pub(super) config: PipelineConfig,
     source: String,
     queries: Queries,
     replay: Replay,

@@ -148,7 +148,7 @@ input = "cpu"
 sql = "SELECT sum(rate(cpu_seconds_total)) AS busy FROM cpu GROUP BY cpu"
 format = "%s_ratio"
 values = { busy = { manipulate = "delta" } }
-[pipeline.memory]
+[pipeline.cached]
 from = "meminfo"
 sql = "SELECT max(node_memory_Cached_bytes) AS cached FROM meminfo"
 [pipeline.good]
@@ -169,7 +169,7 @@ select = [{ metric = "busy", as = "x", agg = "max" }]
             "3:7: select 1: pipeline `loadavg` publishes no metric `load1`: did you mean `a_load1`, with the prefix?",
             "3:7: select 2: pipeline `loadavg` publishes no metric `a_load15`: did you mean `a_load1`?",
             "3:7: select 3: pipeline `loadavg` publishes no metric `a_midle`: did you mean `a_middle`?",
-            "6:11: pipeline `busy` publishes no metric `busy`: it has `busy_ratio`",
+            "6:11: pipeline `busy` publishes no metric `busy`: it has `busy_delta_ratio`",
         ],
     );
 }

@@ -104,6 +104,30 @@ fn windows_end_even_when_nothing_new_comes() {
 }
 
 #[test]
+fn several_queries_have_windows_of_their_own() {
+    let (mut store, start) = (source(), Instant::now());
+    let own = pipeline(Aggregate::Count, Of::Value, Some(10)).config.clone();
+    let each = QueryConfig {
+        select: vec![select(Aggregate::Sum, Of::Value, "node_cpu_seconds_total", "each")],
+        window: None,
+        ..own.queries[0].clone()
+    };
+    let mut pipeline =
+        QueryPipeline::new(&PipelineConfig { queries: vec![own.queries[0].clone(), each], ..own });
+    for second in [10, 15] {
+        publish(&mut store, start, &[("user", 5.0)]);
+        assert_eq!(collect(&mut pipeline, second, &store).1, ["7,user=5"]);
+    }
+    // Nothing new, but a window ends; the other result stays.
+    assert_eq!(
+        collect(&mut pipeline, 20, &store),
+        (Outcome::Published, vec!["7,user=5".into(), "7,user=1".into()])
+    );
+    publish(&mut store, start, &[("user", 6.0)]);
+    assert_eq!(collect(&mut pipeline, 30, &store).1, ["7,user=6", "7,user=1"]);
+}
+
+#[test]
 fn without_its_source_it_has_failed() {
     let mut pipeline = pipeline(Aggregate::Count, Of::Value, None);
     let outcome = pipeline.collect(&CollectContext::new(Duration::from_secs(1)), None);
