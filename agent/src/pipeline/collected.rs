@@ -62,12 +62,6 @@ impl InputPipeline {
         Self { store: empty.store.with(input.beginnings()), input: Some(input), state, ..empty }
     }
 
-    /// The same, with a query between the input and its series: only the results are published.
-    pub fn with_query(mut self, query: Query) -> Self {
-        self.queries.push(query.with_groups(self.config.transform.max_series));
-        self
-    }
-
     /// A pipeline that takes the input over of the one that it replaces ([`Pipeline::update_from`]), with all that it
     /// holds: files, kernel programs, what it knew. If that one cannot be asked because it hangs, this one opens
     /// an input of its own when it is first collected.
@@ -391,9 +385,10 @@ mod tests {
     #[test]
     fn with_a_query_only_its_results_are_published() {
         let sql = "SELECT count(one) AS n, histogram(one) AS ones FROM flaky";
-        let query = Query::new(&crate::pipeline::QueryConfig::from_sql(sql).unwrap(), Some(&DEF)).unwrap();
+        let queries = vec![crate::pipeline::QueryConfig::from_sql(sql).unwrap()];
+        let config = PipelineConfig { queries, ..PipelineConfig::new(&DEF) };
         let input = Box::new(Flaky(vec!["ok", "broken", "panic", "ok"]));
-        let mut pipeline = InputPipeline::new(&PipelineConfig::new(&DEF), input).with_query(query);
+        let mut pipeline = InputPipeline::new(&config, input);
         let mut at = |seconds| {
             let mut cx = CollectContext::new(Duration::from_secs(1));
             cx.started += Duration::from_secs(seconds);

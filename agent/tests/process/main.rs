@@ -8,6 +8,7 @@
 
 mod agent;
 mod budget;
+mod bursts;
 mod degraded;
 #[path = "../../../tests/tests/kernel/host.rs"]
 mod host;

@@ -32,11 +32,6 @@ impl Queries {
         Self { all: self.all.into_iter().map(Query::on_frames).collect(), ..self }
     }
 
-    /// One more.
-    pub(crate) fn push(&mut self, query: Query) {
-        self.all.push(query);
-    }
-
     /// Whether samples pass as they are.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
