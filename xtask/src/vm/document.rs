@@ -14,7 +14,7 @@ const INTRODUCTION: &str = "\
 
 What ran where. The kernels are Debian's, unchanged, each in a virtual machine that is emulated in software, with two \
 CPUs, a disk and no network card; the last one is that of the machine on which this was written, as it is. On each, \
-`pitot check` tried every input, and the kernel tests held what the programs count against what was made, and against \
+`pitot inputs` tried every input, and the kernel tests held what the programs count against what was made, and against \
 the kernel's own numbers. In the virtual machines each test had one try; on the last kernel, whose tracepoints miss an \
 event now and then, five.
 

@@ -150,7 +150,7 @@ fn boot(machine: &Machine, programs: &Programs, folder: &Path, tests: &[String])
     let folder = folder.join("runs").join(name.replace(", ", "-").replace(' ', "-"));
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("initrd.cpio"), files(kernel, programs)?)?;
-    let commands = ["/bin/pitot check".to_owned(), tests_of("/bin/kernel", tests)];
+    let commands = ["/bin/pitot inputs".to_owned(), tests_of("/bin/kernel", tests)];
     let started = Instant::now();
     println!("# {name}: {}", kernel.release);
     let mut run = machine::run(kernel, &folder, parameter, &commands)?;
@@ -203,9 +203,9 @@ fn here(programs: &Programs, folder: &Path, tests: &[String]) -> Result<Report> 
     let path = folder.join("running.log");
     let started = Instant::now();
     let out = File::create(&path)?;
-    let mut check = Command::new(&programs.pitot);
+    let mut inputs = Command::new(&programs.pitot);
     let mut kernel = Command::new(&programs.tests);
-    for command in [check.arg("check"), kernel.arg(ONE_BY_ONE).args(tests)] {
+    for command in [inputs.arg("inputs"), kernel.arg(ONE_BY_ONE).args(tests)] {
         command.stdout(out.try_clone()?).stderr(out.try_clone()?).status()?;
     }
     let text = fs::read_to_string(path)?;

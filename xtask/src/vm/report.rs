@@ -18,7 +18,7 @@ pub(super) struct Report {
     pub(super) trouble: Option<String>,
 }
 
-/// A line of `pitot check`.
+/// A line of `pitot inputs`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Input {
     pub(super) name: String,
@@ -100,14 +100,17 @@ impl Report {
     }
 }
 
-/// Reads the table of `pitot check`.
+/// What an input may be doing.
+const STATES: [&str; 5] = ["running", "degraded", "unsupported", "failed", "off"];
+
+/// Reads the table of `pitot inputs`.
 pub(super) fn inputs(text: &str) -> Vec<Input> {
     let rows = text.lines().skip_while(|line| !line.starts_with("INPUT ")).skip(1);
-    // After the table comes a sentence.
-    let rows = rows.take_while(|line| !line.starts_with("the configuration "));
-    rows.filter_map(|line| {
+    rows.map_while(|line| {
         let mut words = line.split_whitespace();
         let (name, state) = (words.next()?.to_owned(), words.next()?.to_owned());
+        // What comes after the table has no state there.
+        STATES.contains(&&*state).then_some(())?;
         let words: Vec<&str> = words.collect();
         // The number of series may be missing.
         let detail = match words.as_slice() {
@@ -163,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_of_a_check_is_read() {
+    fn the_table_of_inputs_is_read() {
         let text = "INPUT  STATE        SERIES  DETAIL\nsched  running           5  tp_btf\n\
                     zfs    unsupported          no such file\nthe configuration is valid\n";
         let input = |name: &str, state: &str, detail: &str| Input {
