@@ -149,20 +149,24 @@ fn cpu_time_is_conserved() {
             charged + reading.number("sched_idle_seconds_total", &[]).unwrap()
         };
         thread::sleep(Duration::from_millis(100));
-        // The kernel counts in ticks of a hundredth, and on a virtual machine in fewer than there are.
+        // The kernel counts in ticks of a hundredth.
         let (kernel, mine, started) = (proc::cpu_ticks(), all(&sched.read()), Instant::now());
         let (_cgroup, _) = child_in(Cgroup::new(&tree));
         thread::sleep(window().saturating_sub(started.elapsed()));
         let (reading, kernel) = (sched.read(), proc::cpu_ticks() - kernel);
+        let clock = started.elapsed().as_secs_f64() * proc::online_cpus() as f64;
         let mine = all(&reading) - mine;
         let kernel = kernel as f64 / 100.0;
-        // A tick that the kernel's own count misses weighs little in a minute, but not in some seconds.
-        let far = (mine - kernel).abs();
-        assert!(far <= kernel * 0.01 + 0.2, "{mine} s charged or idle, {kernel} s to the kernel");
+        // A tick that the kernel's own count misses weighs little in a minute, but not in some seconds; and a
+        // virtual machine that is not let run misses many. Then the clock says how much time there was.
+        let is_near = |all: f64| (mine - all).abs() <= all * 0.01 + 0.2;
+        let said =
+            format!("{mine:.3} s charged or idle, {kernel:.3} s to the kernel, {clock:.3} s by the clock");
+        assert!(is_near(kernel) || (kernel < clock && is_near(clock)), "{said}");
         // Where the kernel loses events, so is the time until the next.
         let rest = reading.number("sched_unaccounted_seconds", &[]).unwrap();
         assert!(rest.abs() < kernel * 0.02, "{rest} s of {kernel} s are nobody's");
-        note(&format!("{mine:.3} s charged or idle, {kernel:.3} s to the kernel, {rest:.6} s nobody's"));
+        note(&format!("{said}, {rest:.6} s nobody's"));
     });
 }
 

@@ -219,6 +219,12 @@ pub(crate) fn cpu_ticks() -> u64 {
     all.split_whitespace().skip(1).take(8).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
+/// CPUs that are online, by the lines of `/proc/stat`.
+pub(crate) fn online_cpus() -> usize {
+    let text = fs::read_to_string("/proc/stat").unwrap();
+    text.lines().skip(1).take_while(|line| line.starts_with("cpu")).count()
+}
+
 /// `/proc/vmstat`: the sum of some of its numbers.
 pub(crate) fn vmstat(which: impl Fn(&str) -> bool) -> u64 {
     let text = fs::read_to_string("/proc/vmstat").unwrap();
