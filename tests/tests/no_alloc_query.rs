@@ -116,7 +116,7 @@ fn a_query_allocates_nothing_in_steady_state() {
 }
 
 #[test]
-#[ignore = "says what a sample costs; with --release"]
+#[ignore = "a measurement; docs/overhead.md has the command"]
 fn what_a_sample_costs() {
     let (mut host, mut plain) = (Host::new(), store());
     let mut best = Duration::MAX;

@@ -50,31 +50,42 @@ impl Keys {
     /// Whether a key is a sample's.
     #[inline]
     pub(super) fn is(&self, key: Key, sample: &Sample<'_>) -> bool {
-        let mut rest = self.get(key);
-        for wanted in pieces(sample) {
-            match piece(rest) {
-                Some((have, after)) if same(have, wanted) => rest = after,
-                _ => return false,
-            }
-        }
-        rest.is_empty()
+        is(self.get(key), sample)
     }
 
     /// The hash of a sample with that key.
     pub(super) fn hash(&self, hasher: &FixedState, metric: &'static Metric, key: Key) -> u64 {
-        let mut hasher = begin(hasher, metric);
-        let mut rest = self.get(key);
-        while let Some((have, after)) = piece(rest) {
-            hasher.write(have);
-            hasher.write_u8(0xff);
-            rest = after;
-        }
-        hasher.finish()
+        hash_of(hasher, metric, self.get(key))
     }
 }
 
+/// Whether these bytes are the key of a sample.
+#[inline]
+pub(crate) fn is(key: &[u8], sample: &Sample<'_>) -> bool {
+    let mut rest = key;
+    for wanted in pieces(sample) {
+        match piece(rest) {
+            Some((have, after)) if same(have, wanted) => rest = after,
+            _ => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// The hash of a sample of this metric with this key.
+pub(crate) fn hash_of(hasher: &FixedState, metric: &'static Metric, key: &[u8]) -> u64 {
+    let mut hasher = begin(hasher, metric);
+    let mut rest = key;
+    while let Some((have, after)) = piece(rest) {
+        hasher.write(have);
+        hasher.write_u8(0xff);
+        rest = after;
+    }
+    hasher.finish()
+}
+
 /// The hash of a sample's metric and key.
-pub(super) fn hash(hasher: &FixedState, sample: &Sample<'_>) -> u64 {
+pub(crate) fn hash(hasher: &FixedState, sample: &Sample<'_>) -> u64 {
     let mut hasher = begin(hasher, sample.metric);
     for piece in pieces(sample) {
         hasher.write(piece);
@@ -90,11 +101,18 @@ fn begin(hasher: &FixedState, metric: &'static Metric) -> impl Hasher + use<> {
 }
 
 /// Appends the key of a sample, each piece after its length.
-pub(super) fn push(sample: &Sample<'_>, out: &mut Vec<u8>) {
+pub(crate) fn push(sample: &Sample<'_>, out: &mut Vec<u8>) {
     for piece in pieces(sample) {
         out.extend_from_slice(&u32::try_from(piece.len()).unwrap_or(u32::MAX).to_ne_bytes());
         out.extend_from_slice(piece);
     }
+}
+
+/// The key of a sample by itself.
+pub(crate) fn of(sample: &Sample<'_>) -> Box<[u8]> {
+    let mut key = Vec::new();
+    push(sample, &mut key);
+    key.into_boxed_slice()
 }
 
 #[inline]
@@ -104,7 +122,7 @@ fn pieces<'a>(sample: &'a Sample<'a>) -> impl Iterator<Item = &'a [u8]> {
 
 /// Takes the next piece off a key.
 #[inline]
-pub(super) fn piece(key: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn piece(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = key.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_ne_bytes(*length) as usize)
 }

@@ -8,7 +8,7 @@
 mod formula;
 mod frame;
 mod histogram;
-mod key;
+pub(crate) mod key;
 mod memory;
 mod naming;
 mod prefix;

@@ -94,7 +94,7 @@ fn run(pipelines: Vec<Box<dyn Pipeline>>, scraped: bool) -> Vec<Report> {
 }
 
 #[test]
-#[ignore = "a measurement of a minute"]
+#[ignore = "a measurement of a minute; docs/overhead.md has the command"]
 fn one_input_every_millisecond_and_everything_else_every_second() {
     let config = Config::default();
     let others = config.pipelines.iter().filter(|input| input.key != "loadavg").map(open);
@@ -110,7 +110,7 @@ fn one_input_every_millisecond_and_everything_else_every_second() {
 }
 
 #[test]
-#[ignore = "a measurement of a minute"]
+#[ignore = "a measurement of a minute; docs/overhead.md has the command"]
 fn a_thousand_inputs_every_second() {
     let inputs = (0..1000).map(|number| open(&loadavg(format!("loadavg {number}"), Duration::from_secs(1))));
     let reports = run(inputs.collect(), false);
@@ -121,7 +121,7 @@ fn a_thousand_inputs_every_second() {
 }
 
 #[test]
-#[ignore = "a measurement of a minute"]
+#[ignore = "a measurement of a minute; docs/overhead.md has the command"]
 fn nothing_with_a_schedule() {
     let config = Config::default();
     run(config.pipelines.iter().map(open).collect(), false);

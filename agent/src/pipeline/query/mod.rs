@@ -61,7 +61,6 @@ mod display;
 mod fan;
 mod fold;
 mod groups;
-mod key;
 mod losses;
 mod quantile;
 mod replay;

@@ -13,14 +13,13 @@ use super::{
     condition::{Compiled, Verdict},
     fold::{Cell, Moment},
     groups::{Groups, Made},
-    key,
     losses::QueryLosses,
     series::{Known, NONE, Table},
     shape::Shape,
     windows::{Turn, Windows},
 };
 use crate::{
-    accumulator::{Accumulator, Sample, Value},
+    accumulator::{Accumulator, Sample, Value, key},
     catalogue::Metric,
     input::{CollectContext, InputDef},
 };

@@ -5,8 +5,11 @@ use std::{borrow::Cow, time::Instant};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::{condition::Verdict, key};
-use crate::{accumulator::Sample, catalogue::Metric};
+use super::condition::Verdict;
+use crate::{
+    accumulator::{Sample, key},
+    catalogue::Metric,
+};
 
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -48,6 +51,12 @@ impl Known {
             at: now,
             test: None,
         }
+    }
+
+    /// Whether a sample is of this series.
+    #[inline]
+    fn is(&self, sample: &Sample<'_>) -> bool {
+        std::ptr::eq(self.metric, sample.metric) && key::is(&self.key, sample)
     }
 
     /// What stands for the `*` in its name.
@@ -121,7 +130,7 @@ impl Table {
     pub(super) fn find(&mut self, sample: &Sample<'_>) -> Option<u32> {
         let guess = if self.last == NONE { self.first } else { self.all[self.last as usize].next };
         let index = match self.all.get(guess as usize) {
-            Some(known) if key::is(known.metric, &known.key, sample) => guess,
+            Some(known) if known.is(sample) => guess,
             _ => self.look_up(sample)?,
         };
         self.last = index;
@@ -132,7 +141,7 @@ impl Table {
         let all = &self.all;
         let found = self.index.find(key::hash(&self.hasher, sample), |&at| {
             let known = &all[at as usize];
-            key::is(known.metric, &known.key, sample)
+            known.is(sample)
         });
         let index = *found?;
         self.follows(index);
@@ -151,12 +160,12 @@ impl Table {
     /// Adds one that is not known, as the one that came last.
     pub(super) fn insert(&mut self, known: Known) {
         let Ok(index) = u32::try_from(self.all.len()) else { return };
-        let (hasher, hash) = (&self.hasher, key::stored_hash(&self.hasher, known.metric, &known.key));
+        let (hasher, hash) = (&self.hasher, key::hash_of(&self.hasher, known.metric, &known.key));
         self.all.push(known);
         let all = &self.all;
         self.index.insert_unique(hash, index, |&at| {
             let known = &all[at as usize];
-            key::stored_hash(hasher, known.metric, &known.key)
+            key::hash_of(hasher, known.metric, &known.key)
         });
         self.follows(index);
         self.last = index;

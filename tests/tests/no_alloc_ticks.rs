@@ -3,12 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(clippy::disallowed_methods, reason = "it has to wait until ticks have come, and nothing wakes it")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use pitot::{
     bpf::Loader,
@@ -17,38 +12,7 @@ use pitot::{
     input::find,
     pipeline::{InputPipeline, Pipeline},
 };
-
-/// The system's allocator, with a count of every thread's requests.
-struct Counting;
-
-static REQUESTS: AtomicU64 = AtomicU64::new(0);
-
-#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
-// SAFETY: every call goes on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        REQUESTS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        REQUESTS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        REQUESTS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+use pitot_tests::counting::{self, Counting};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -77,9 +41,9 @@ fn a_steady_tick_allocates_nothing() {
     let mut counted = Vec::new();
     // The harness has threads of its own: what they take is not there every time.
     while counted.last() != Some(&0) && counted.len() < 20 {
-        let before = REQUESTS.load(Relaxed);
+        let before = counting::requests();
         thread::sleep(Duration::from_millis(600));
-        counted.push(REQUESTS.load(Relaxed) - before);
+        counted.push(counting::requests() - before);
     }
     let ticks: Vec<u64> = engine.reports().iter().map(|report| report.ticks).collect();
     assert!(ticks.iter().all(|ticks| *ticks >= 5), "{ticks:?}");
