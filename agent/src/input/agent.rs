@@ -37,6 +37,7 @@ pub static DEF: InputDef = InputDef {
         &INPUT_PANICS,
         &INPUT_TICKS,
         &INPUT_SKIPPED,
+        &INPUT_HELD_UP,
         &INPUT_INTERVAL,
         &INPUT_DISTANCE,
         &INPUT_LATENESS,
@@ -146,6 +147,12 @@ static INPUT_PANICS: Metric =
 static INPUT_SKIPPED: Metric = Metric::counter(
     "agent_input_skipped_ticks_total",
     "Ticks of an input's schedule that were not taken because an earlier one ran too long.",
+    INPUT,
+)
+.since(Since::Start);
+static INPUT_HELD_UP: Metric = Metric::counter(
+    "agent_input_held_up_ticks_total",
+    "Ticks of an input's schedule whose rates were left out, because they were held up until they would be wrong.",
     INPUT,
 )
 .since(Since::Start);
@@ -408,6 +415,7 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
     }
     if let Some(pace) = &figures.pace {
         acc.put(&INPUT_TICKS, &[input], pace.ticks);
+        acc.put(&INPUT_HELD_UP, &[input], losses.held_up);
         acc.put(&INPUT_INTERVAL, &[input], pace.interval.as_secs_f64());
         acc.put(&INPUT_LATENESS, &[input], pace.worst.get().as_secs_f64());
         if let Some(distance) = pace.distance {

@@ -4,6 +4,7 @@
 //! `/proc/stat` counts in hundredths of a second. For the rest there is one short file for each device, so only
 //! those with hardware behind them are read.
 
+mod clock;
 mod cpu;
 mod devices;
 
@@ -97,7 +98,7 @@ impl Input for Burst {
             self.surveyed = Some(cx.started);
         }
         if let Ok(cpus) = &mut self.cpus {
-            cpus.collect(acc)?;
+            cpus.collect(cx.started, acc)?;
         }
         self.interfaces.collect(acc)?;
         self.disks.collect(acc)?;

@@ -123,6 +123,8 @@ pub struct Losses {
     pub resets: u64,
     /// Not lost: shown as part of a series called `other`.
     pub folded: u64,
+    /// Whole collections that queries left out, because they took so long that rates over them would be wrong.
+    pub held_up: u64,
 }
 
 impl Losses {
@@ -134,6 +136,7 @@ impl Losses {
             conflicts: store.conflicts,
             resets: store.resets,
             folded: store.folded,
+            held_up: 0,
         }
     }
 }
@@ -148,6 +151,7 @@ impl Add for Losses {
             conflicts: self.conflicts + more.conflicts,
             resets: self.resets + more.resets,
             folded: self.folded + more.folded,
+            held_up: self.held_up + more.held_up,
         }
     }
 }

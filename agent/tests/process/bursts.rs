@@ -61,8 +61,7 @@ fn bursts_between_two_scrapes_are_in_the_histogram_and_in_the_peak() {
     // A reading that comes late, on a busy machine, may see a burst and the pause after it as one.
     assert!(found >= f64::from(BURSTS) * 0.7, "{found} readings of {BURSTS} bursts");
     let peak = after[&format!("pitot_burst_cpu_busy_max_ratio{{cpu=\"{cpu}\"}}")];
-    // More than 1 when a reading was held up between its time and its numbers.
-    assert!(peak >= 0.9, "{peak}");
+    assert!((0.9..1.05).contains(&peak), "{peak}");
     // Whoever scrapes at another pace finds them as well: nothing begins anew.
     let later = agent.scrape();
     for (name, value) in

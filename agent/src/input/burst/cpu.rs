@@ -1,6 +1,6 @@
 //! The time of CPUs, from the words that the kernel programs of `sched` keep.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use pitot_common::{
     histogram::SUM,
@@ -8,6 +8,7 @@ use pitot_common::{
     sched::{BANK_WORDS, FIRST, IDLE, LAST, WAIT},
 };
 
+use super::clock::Clock;
 use crate::{
     accumulator::Accumulator,
     bpf::{Loader, map::View},
@@ -43,8 +44,9 @@ pub(super) struct Cpus {
     sched: View,
     owners: View,
     known: Vec<Cpu>,
-    /// What the clock of the run queues said at the last collection.
-    now: u64,
+    clock: Clock,
+    /// The newest switch at the last collection.
+    newest: u64,
     /// Seconds that the CPUs were busy, shared out among them.
     shared: f64,
 }
@@ -66,10 +68,12 @@ impl Cpus {
         let cpu =
             |number: usize| Cpu { label: number.to_string(), busy: 0, last: 0, idle: 0, is_idle: false };
         let known = (0..sched.words().len() / BANK_WORDS).map(cpu).collect();
-        Ok(Self { sched, owners, known, now: 0, shared: 0.0 })
+        Ok(Self { sched, owners, known, clock: Clock::default(), newest: 0, shared: 0.0 })
     }
 
-    pub(super) fn collect(&mut self, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+    /// Delivers the time up to the start of the collection: if this thread is held up after it, what it finds is
+    /// newer, and time that was idle since then can only make less of it, until the next collection.
+    pub(super) fn collect(&mut self, started: Instant, acc: &mut dyn Accumulator) -> Result<(), InputError> {
         let banks = self.sched.words().chunks_exact(BANK_WORDS);
         let holders = self.owners.words().chunks_exact(cpu::WORDS).map(|words| &words[cpu::CURRENT]);
         for ((known, bank), holder) in self.known.iter_mut().zip(banks.clone()).zip(holders) {
@@ -83,12 +87,13 @@ impl Cpus {
                 }
             }
         }
-        // At least what the CPU that switched last said then, and that was this one, a moment ago.
-        let now = self.known.iter().map(|known| known.last).max().unwrap_or(0);
-        if now == self.now {
+        let newest = self.known.iter().map(|known| known.last).max().unwrap_or(0);
+        if newest == self.newest {
             return Err(InputError::Other("no CPU has switched tasks: `sched` does not count".to_owned()));
         }
-        self.now = now;
+        self.newest = newest;
+        self.clock.compare(newest, Instant::now());
+        let now = self.clock.at(started).unwrap_or(newest);
         let (mut waited, mut gained, mut count) = (0, 0, 0u32);
         for (known, bank) in self.known.iter_mut().zip(banks) {
             waited += bank[WAIT + SUM].load(Ordering::Relaxed);

@@ -19,6 +19,8 @@ pub struct QueryLosses {
     pub below_zero: u64,
     /// Series that a column wanted by name but cannot take: a histogram, or a rate of what is no counter.
     pub unfit: u64,
+    /// Collections that were held up between their time and their end, so that rates over them would be wrong.
+    pub held_up: u64,
 }
 
 impl QueryLosses {
@@ -28,6 +30,7 @@ impl QueryLosses {
             over_limit: self.over_limit,
             duplicates: self.duplicates,
             folded: self.folded,
+            held_up: self.held_up,
             ..Losses::default()
         };
         own + Losses::of(store)
@@ -45,6 +48,7 @@ impl Add for QueryLosses {
             not_finite: self.not_finite + more.not_finite,
             below_zero: self.below_zero + more.below_zero,
             unfit: self.unfit + more.unfit,
+            held_up: self.held_up + more.held_up,
         }
     }
 }

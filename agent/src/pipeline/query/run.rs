@@ -118,6 +118,11 @@ impl Query {
         metric.name.contains('*') || self.config.select.iter().any(|select| select.metric == metric.name)
     }
 
+    /// Whether any column divides by the time between collections.
+    pub(super) fn takes_rates(&self) -> bool {
+        self.config.select.iter().any(|select| select.of == Of::Rate)
+    }
+
     /// What it left out so far.
     pub fn losses(&self) -> QueryLosses {
         self.losses
