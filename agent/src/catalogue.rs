@@ -6,7 +6,7 @@
 
 mod interned;
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, time::Duration};
 
 use pitot_common::histogram::Scale;
 
@@ -19,6 +19,8 @@ pub enum Source {
     Calls(&'static [&'static str]),
     /// A kernel program of pitot's own.
     Bpf(&'static BpfDef),
+    /// What is tried out on a target, by a helper in its namespaces or in the host's.
+    Check(&'static CheckDef),
     /// The program itself.
     Own,
 }
@@ -27,7 +29,7 @@ impl Source {
     /// How soon it may be done without.
     pub const fn rank(&self) -> Rank {
         match self {
-            Self::Files(_) | Self::Calls(_) => Rank::Basic,
+            Self::Files(_) | Self::Calls(_) | Self::Check(_) => Rank::Basic,
             Self::Bpf(_) => Rank::Optional,
             Self::Own => Rank::Own,
         }
@@ -43,6 +45,45 @@ pub enum Rank {
     Basic,
     /// More than that: shed first.
     Optional,
+}
+
+/// What a check needs of its target.
+#[derive(Debug)]
+pub struct CheckDef {
+    /// Namespaces that are entered. Files of the target are read without entering any.
+    pub namespaces: &'static [Namespace],
+    /// Whether it has the user and the groups of the target's first process; otherwise it is nobody.
+    pub as_target: bool,
+    /// Whether it may start a program of the target, for which it also enters the target's root.
+    pub executes: bool,
+}
+
+/// A kind of namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespace {
+    /// Network.
+    Net,
+    /// Numbers of processes.
+    Pid,
+    /// Mounts.
+    Mount,
+    /// Inter-process communication.
+    Ipc,
+    /// Host name.
+    Uts,
+}
+
+impl Namespace {
+    /// Its name below `/proc/PID/ns`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Net => "net",
+            Self::Pid => "pid",
+            Self::Mount => "mnt",
+            Self::Ipc => "ipc",
+            Self::Uts => "uts",
+        }
+    }
 }
 
 /// A kernel object: its programs and what they need of the kernel.
@@ -419,6 +460,12 @@ pub enum OptionValue {
     Bool(bool),
     /// A regular expression.
     Regex(&'static str),
+    /// A text; an empty one is none.
+    Text(&'static str),
+    /// Texts.
+    Texts(&'static [&'static str]),
+    /// A length of time, at least a millisecond.
+    Duration(Duration),
     /// A whole number.
     Integer {
         /// Unless another is given.

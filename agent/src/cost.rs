@@ -79,7 +79,7 @@ pub struct Total {
 
 /// Collects some times, then watches the programs for a while.
 pub async fn measure(config: &Config, opened: Opened, watch: Duration) -> Result<Costs, String> {
-    let Opened { pipelines, guard, mut sampler, untimed } = opened;
+    let Opened { pipelines, kit: _, guard, mut sampler, untimed } = opened;
     let engine =
         Engine::start(pipelines, config.scrape_budget).map_err(|error| format!("no thread: {error}"))?;
     let collect = || async {

@@ -13,7 +13,8 @@
 //!    v  Sample<'_>, borrowed
 //!  accumulator   a series is interned once; a sample is an index and a value
 //!    v  &Frame
-//!  pod       the contract and wire format of inputs that a helper executes inside a pod
+//!  container what runs on this host and what it is called
+//!  pod       executes checks (inputs) inside the namespaces of a container
 //!    v
 //!  pipeline  naming decided at birth, schedule, deadline, failure state
 //!    v  &Frame
@@ -30,6 +31,7 @@ pub mod bpf;
 pub mod source;
 pub mod input;
 pub mod accumulator;
+pub mod container;
 pub mod pod;
 pub mod pipeline;
 pub mod output;

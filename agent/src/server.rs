@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     engine::{Engine, Report},
     output::{Door, Format, Page, Refused, Reload, SinkStatus, Want, serve},
-    pipeline::{InputPipeline, Pipeline, QueryPipeline},
+    pipeline::{Kit, Opening, Pipeline, build},
     privilege, sys,
     tasks::{self, Outputs, Reloader, Requests, Setup},
     telemetry,
@@ -40,6 +40,8 @@ const LAST_COLLECTION: Duration = Duration::from_millis(100);
 /// Inputs that are open, and what keeps their kernel programs.
 pub struct Opened {
     pub(crate) pipelines: Vec<Box<dyn Pipeline>>,
+    /// What further ones are built with.
+    pub(crate) kit: Kit,
     pub(crate) guard: Guard,
     /// It has the kernel time the programs, if that was asked for and there are any.
     pub(crate) sampler: Sampler,
@@ -57,15 +59,11 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     } else {
         Loader::off("kernel programs are switched off (--no-ebpf, or ebpf.enabled = false)")
     };
+    let kit = Kit::of(&config.roots);
     let pipelines = config
         .pipelines
         .iter()
-        .map(|pipeline| -> Box<dyn Pipeline> {
-            if pipeline.from.is_some() {
-                return Box::new(QueryPipeline::new(pipeline));
-            }
-            Box::new(InputPipeline::open(pipeline, &config.roots, &mut loader))
-        })
+        .map(|pipeline| build(pipeline, &kit, Opening::AtStart(&mut loader)))
         .collect();
     loader.tidy();
     let guard = loader.into_guard();
@@ -84,7 +82,7 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
         Err(error) => tracing::warn!(%error, "cannot give capabilities back"),
     }
     sys::trim_memory();
-    Opened { pipelines, guard, sampler, untimed }
+    Opened { pipelines, kit, guard, sampler, untimed }
 }
 
 /// Takes as many descriptors as the process may have: kernel programs and kept files are hundreds, and the lower
@@ -163,7 +161,7 @@ pub async fn run(
     let keeper = Keeper::new(engine.clone(), &config.budget, opened.guard, opened.sampler);
     let (budget, window) = (keeper.board(), config.budget.window);
     let ebpf = config.ebpf;
-    let reloader = Reloader::new(origin.read, setup, outputs.clone(), Box::new(engine.clone()));
+    let reloader = Reloader::new(origin.read, setup, opened.kit, outputs.clone(), Box::new(engine.clone()));
     let (requests, asked) = mpsc::channel(RELOADS);
     let door = Arc::new(Agent {
         engine: engine.clone(),

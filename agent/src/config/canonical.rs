@@ -139,7 +139,9 @@ impl OptionSetting {
     pub fn text(&self) -> String {
         match self {
             Self::Bool(value) => OptionValue::Bool(*value).text(),
-            Self::Regex(text) => super::schema::quoted(text),
+            Self::Regex(text) | Self::Text(text) => super::schema::quoted(text),
+            Self::Texts(texts) => super::schema::array(texts.iter()),
+            Self::Duration(length) => OptionValue::Duration(*length).text(),
             Self::Integer(value) => value.to_string(),
         }
     }

@@ -10,9 +10,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub use self::tables::{
     INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES, Table,
 };
+use self::text::bytes;
 pub(crate) use self::text::duration;
-pub(super) use self::text::quoted;
-use self::text::{array, bytes};
+pub(super) use self::text::{array, quoted};
 use crate::{
     catalogue::OptionValue,
     pipeline::{QueryConfig, ValueRule},
@@ -168,6 +168,9 @@ impl OptionValue {
         match self {
             Self::Bool(_) => "boolean",
             Self::Regex(_) => "regular expression",
+            Self::Text(_) => "string",
+            Self::Texts(_) => "array of strings",
+            Self::Duration(_) => "duration",
             Self::Integer { .. } => "integer",
         }
     }
@@ -176,7 +179,9 @@ impl OptionValue {
     pub fn text(&self) -> String {
         match self {
             Self::Bool(value) => value.to_string(),
-            Self::Regex(text) => quoted(text),
+            Self::Regex(text) | Self::Text(text) => quoted(text),
+            Self::Texts(texts) => array(texts.iter()),
+            Self::Duration(length) => quoted(&duration(*length)),
             Self::Integer { default, .. } => default.to_string(),
         }
     }

@@ -85,6 +85,9 @@ pub(super) fn option(
                 Err(error) => cx.refuse(value, format!("is not a regular expression: {error}")),
             }
         }
+        OptionValue::Text(_) => cx.string(value, "a string").map(|text| OptionSetting::Text(text.into())),
+        OptionValue::Texts(_) => cx.strings(value, "an array of strings").map(OptionSetting::Texts),
+        OptionValue::Duration(_) => cx.positive(value).map(OptionSetting::Duration),
         OptionValue::Integer { min, max, .. } => cx.whole(value, min..=max).map(OptionSetting::Integer),
     }
 }

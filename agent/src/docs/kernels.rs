@@ -12,7 +12,7 @@ pub(super) fn write(out: &mut String, inputs: &[&'static InputDef]) -> fmt::Resu
     let programs = || {
         inputs.iter().filter_map(|def| match def.source {
             Source::Bpf(bpf) => Some((*def, bpf)),
-            Source::Files(_) | Source::Calls(_) | Source::Own => None,
+            Source::Files(_) | Source::Calls(_) | Source::Check(_) | Source::Own => None,
         })
     };
     generated(out, "kernels-md")?;

@@ -23,7 +23,7 @@ fn metrics() -> impl Iterator<Item = (&'static InputDef, &'static Metric)> {
 fn programs() -> impl Iterator<Item = (&'static InputDef, &'static BpfDef)> {
     INPUTS.iter().filter_map(|def| match def.source {
         Source::Bpf(bpf) => Some((*def, bpf)),
-        Source::Files(_) | Source::Calls(_) | Source::Own => None,
+        Source::Files(_) | Source::Calls(_) | Source::Check(_) | Source::Own => None,
     })
 }
 
@@ -151,7 +151,8 @@ fn options_have_keys_of_their_own() {
 fn default_patterns_compile() {
     let wrong = |value: OptionValue| match value {
         OptionValue::Regex(text) => regex_lite::Regex::new(text).is_err(),
-        OptionValue::Bool(_) => false,
+        OptionValue::Bool(_) | OptionValue::Text(_) | OptionValue::Texts(_) => false,
+        OptionValue::Duration(length) => length.is_zero(),
         OptionValue::Integer { default, min, max } => !(min..=max).contains(&default),
     };
     let options = INPUTS.iter().flat_map(|def| def.options);

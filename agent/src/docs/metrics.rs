@@ -87,6 +87,11 @@ fn source(source: Source) -> String {
         }
         Source::Calls(calls) => format!("system calls {}", codes(calls.iter().copied())),
         Source::Bpf(bpf) => format!("kernel program [`{}`](kernels.md#{0})", bpf.object),
+        Source::Check(check) if check.namespaces.is_empty() => "tried out by a helper".into(),
+        Source::Check(check) => {
+            let names = check.namespaces.iter().map(|namespace| namespace.name());
+            format!("tried out by a helper, in namespaces {}", codes(names))
+        }
         Source::Own => "the agent itself".into(),
     }
 }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod block;
 pub mod burst;
 pub mod cgroup;
+pub mod check;
 pub mod conntrack;
 pub mod cpu;
 pub mod diskstats;
@@ -76,10 +77,19 @@ pub static INPUTS: &[&InputDef] = &[
     &memory::DEF,
     &cgroup::DEF,
     &burst::DEF,
+    &check::httpcheck::DEF,
+    &check::dialcheck::DEF,
+    &check::dns::DEF,
+    &check::ping::DEF,
+    &check::sockets::DEF,
+    &check::processes::DEF,
+    &check::disk::DEF,
+    &check::jvm::DEF,
+    &check::exec::DEF,
     &agent::DEF,
 ];
 
-/// Those that run only when they are asked for.
+/// Those that run only when they are asked for, beside checks.
 static ON_REQUEST: &[&InputDef] = &[&burst::DEF];
 
 /// The input of that name.
@@ -111,7 +121,7 @@ pub struct InputDef {
 impl InputDef {
     /// Whether it runs unless the configuration says otherwise.
     pub fn is_by_default(&self) -> bool {
-        !ON_REQUEST.iter().any(|def| def.name == self.name)
+        !matches!(self.source, Source::Check(_)) && !ON_REQUEST.iter().any(|def| def.name == self.name)
     }
 }
 
@@ -154,6 +164,11 @@ pub trait Input: Any + Send {
     /// How it runs, when there is more than one way: shown as `running{variant}`.
     fn variant(&self) -> Option<String> {
         self.kernel_object().map(|object| object.variant.clone())
+    }
+
+    /// The same as a check, if it is one.
+    fn check(&mut self) -> Option<&mut dyn check::PodInput> {
+        None
     }
 
     /// What it has to do without on this host.
@@ -247,6 +262,12 @@ pub enum OptionSetting {
     Bool(bool),
     /// A regular expression.
     Regex(String),
+    /// A text.
+    Text(String),
+    /// Texts.
+    Texts(Vec<String>),
+    /// A length of time.
+    Duration(Duration),
     /// A whole number.
     Integer(u32),
 }
@@ -257,7 +278,7 @@ impl<'a> Options<'a> {
         Self { defs, given }
     }
 
-    fn given(&self, key: &str) -> Option<&OptionSetting> {
+    fn given(&self, key: &str) -> Option<&'a OptionSetting> {
         self.given.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
@@ -280,6 +301,33 @@ impl<'a> Options<'a> {
             (Some(OptionSetting::Integer(value)), _) => *value,
             (None, Some(OptionValue::Integer { default, .. })) => default,
             _ => 0,
+        }
+    }
+
+    /// A text; an empty one is none.
+    pub fn text(&self, key: &str) -> &'a str {
+        match (self.given(key), self.default(key)) {
+            (Some(OptionSetting::Text(text)), _) => text,
+            (None, Some(OptionValue::Text(text))) => text,
+            _ => "",
+        }
+    }
+
+    /// Texts.
+    pub fn texts(&self, key: &str) -> Vec<&'a str> {
+        match (self.given(key), self.default(key)) {
+            (Some(OptionSetting::Texts(texts)), _) => texts.iter().map(String::as_str).collect(),
+            (None, Some(OptionValue::Texts(texts))) => texts.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A length of time.
+    pub fn duration(&self, key: &str) -> Duration {
+        match (self.given(key), self.default(key)) {
+            (Some(OptionSetting::Duration(value)), _) => *value,
+            (None, Some(OptionValue::Duration(value))) => value,
+            _ => Duration::ZERO,
         }
     }
 

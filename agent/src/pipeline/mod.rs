@@ -2,6 +2,7 @@
 //!
 //! What a plugin must not know (prefix, tags, filters, when and how long) is known here.
 
+mod build;
 mod bursts;
 mod collected;
 pub mod query;
@@ -16,6 +17,7 @@ use std::{
 };
 
 pub use self::{
+    build::{Kit, Opening, build},
     bursts::BurstsConfig,
     collected::InputPipeline,
     query::{Query, QueryConfig, QueryPipeline},

@@ -19,8 +19,7 @@ use super::{
 };
 use crate::{
     config::{Config, PipelineConfig},
-    pipeline::{InputPipeline, Pipeline, QueryPipeline},
-    source::Roots,
+    pipeline::{Kit, Opening, Pipeline, build},
     telemetry,
 };
 
@@ -148,6 +147,7 @@ pub struct Reloader {
     running: Config,
     shelf: Shelf,
     reconciler: Reconciler,
+    kit: Kit,
     outputs: Outputs,
     runtime: Box<dyn Runtime>,
     board: Board,
@@ -155,7 +155,7 @@ pub struct Reloader {
 
 impl Reloader {
     /// One for an agent that was started from this.
-    pub fn new(read: Read, setup: Setup, outputs: Outputs, runtime: Box<dyn Runtime>) -> Self {
+    pub fn new(read: Read, setup: Setup, kit: Kit, outputs: Outputs, runtime: Box<dyn Runtime>) -> Self {
         let reconciler = Reconciler::new(setup.pipelines().cloned());
         let status = Status {
             last_seconds: seconds(),
@@ -167,7 +167,7 @@ impl Reloader {
         };
         telemetry::note_tasks(count(&status.tasks), true);
         let board = Arc::new(Mutex::new(status));
-        Self { read, running: setup.config, shelf: setup.shelf, reconciler, outputs, runtime, board }
+        Self { read, running: setup.config, shelf: setup.shelf, reconciler, kit, outputs, runtime, board }
     }
 
     /// Where the status is written.
@@ -197,7 +197,7 @@ impl Reloader {
         };
         let mut restart = self.running.restart_needed(&config);
         let tasks = settle(&mut self.shelf, &config);
-        let mut builder = Builder { roots: &self.running.roots, outputs: &self.outputs };
+        let mut builder = Builder { kit: &self.kit, outputs: &self.outputs };
         let wanted = config.pipelines.iter().chain(&tasks.pipelines).cloned().collect();
         let mut diff = self.reconciler.reconcile(wanted, &other, &mut builder, &mut *self.runtime);
         restart.append(&mut diff.needs_restart);
@@ -248,19 +248,13 @@ impl Reloader {
 
 /// Builds pipelines while the agent runs.
 struct Builder<'a> {
-    roots: &'a Roots,
+    kit: &'a Kit,
     outputs: &'a Outputs,
 }
 
 impl Build for Builder<'_> {
     fn build(&mut self, config: &PipelineConfig, is_heir: bool) -> Box<dyn Pipeline> {
-        let mut pipeline: Box<dyn Pipeline> = if config.from.is_some() {
-            Box::new(QueryPipeline::new(config))
-        } else if is_heir && config.enabled {
-            Box::new(InputPipeline::heir(config, self.roots))
-        } else {
-            Box::new(InputPipeline::open_late(config, self.roots))
-        };
+        let mut pipeline = build(config, self.kit, if is_heir { Opening::Heir } else { Opening::Late });
         pipeline.connect(self.outputs.connect(&config.outputs, &config.key));
         pipeline
     }

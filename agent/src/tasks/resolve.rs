@@ -230,6 +230,19 @@ fn setting(option: &OptionDef, value: &serde_json::Value) -> Result<OptionSettin
             text.map(|text| OptionSetting::Regex(text.to_owned()))
                 .ok_or_else(|| "a regular expression".to_owned())
         }
+        OptionValue::Text(_) => value
+            .as_str()
+            .map(|text| OptionSetting::Text(text.to_owned()))
+            .ok_or_else(|| "a string".to_owned()),
+        OptionValue::Texts(_) => {
+            texts(value).map(OptionSetting::Texts).ok_or_else(|| "an array of strings".to_owned())
+        }
+        OptionValue::Duration(_) => {
+            let span =
+                serde_json::from_value::<Span>(value.clone()).ok().filter(|Span(length)| !length.is_zero());
+            span.map(|Span(length)| OptionSetting::Duration(length))
+                .ok_or_else(|| "milliseconds, or a whole number and ms, s, m or h as in \"5s\"".to_owned())
+        }
         OptionValue::Integer { min, max, .. } => {
             let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
             let number = number.filter(|number| (min..=max).contains(number));
@@ -238,6 +251,10 @@ fn setting(option: &OptionDef, value: &serde_json::Value) -> Result<OptionSettin
                 .ok_or_else(|| format!("a whole number between {min} and {max}"))
         }
     }
+}
+
+fn texts(value: &serde_json::Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 fn target(task: &CollectTask, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {

@@ -20,7 +20,7 @@ pub(in crate::config) fn quoted(text: &str) -> String {
     out
 }
 
-pub(super) fn array(items: impl Iterator<Item = impl AsRef<str>>) -> String {
+pub(in crate::config) fn array(items: impl Iterator<Item = impl AsRef<str>>) -> String {
     format!("[{}]", items.map(|item| quoted(item.as_ref())).collect::<Vec<_>>().join(", "))
 }
 

@@ -99,6 +99,7 @@ fn kernel_programs_keep_what_they_were_loaded_with() {
         crate::catalogue::OptionValue::Bool(on) => OptionSetting::Bool(!on),
         crate::catalogue::OptionValue::Regex(_) => OptionSetting::Regex("x".to_owned()),
         crate::catalogue::OptionValue::Integer { max, .. } => OptionSetting::Integer(max),
+        other => panic!("no setting of a kernel program is {other:?}"),
     };
     let mut other = of(def.name);
     other.options.push((option.key.to_owned(), setting));

@@ -1,0 +1,57 @@
+//! Whether names resolve, by the resolver settings of the target.
+
+use super::{EXECUTED, FAILURES, Inside, NetworkMode, PodInput, Request, wire};
+use crate::{
+    accumulator::Accumulator,
+    catalogue::{CheckDef, Namespace, Source, Unsupported},
+    input::{CollectContext, Input, InputDef, InputError},
+};
+
+/// Definition.
+pub static DEF: InputDef = InputDef {
+    name: "dns",
+    about: "Whether names resolve, by the resolver settings of the target.",
+    prefix: "pitot_dns_",
+    source: Source::Check(&CheckDef { namespaces: &[Namespace::Net], as_target: false, executes: false }),
+    cost: "one question for each name, type and search domain",
+    metrics: &[&EXECUTED, &FAILURES],
+    options: &[],
+    open: |_| Err(Unsupported("not built".to_owned())),
+};
+
+/// The check.
+#[derive(Debug, Default)]
+pub struct Dns {}
+
+impl Input for Dns {
+    fn definition(&self) -> &'static InputDef {
+        &DEF
+    }
+
+    fn collect(&mut self, _cx: &CollectContext, _acc: &mut dyn Accumulator) -> Result<(), InputError> {
+        Err(InputError::Other("not built".to_owned()))
+    }
+
+    fn check(&mut self) -> Option<&mut dyn PodInput> {
+        Some(self)
+    }
+}
+
+impl PodInput for Dns {
+    fn network_mode(&self) -> NetworkMode {
+        NetworkMode::Pod
+    }
+
+    fn serialize_request(&self) -> Result<Request, InputError> {
+        Err(InputError::Other("not built".to_owned()))
+    }
+
+    fn execute_request(
+        &mut self,
+        _body: &[u8],
+        _inside: &Inside,
+        _response: &mut wire::Response,
+    ) -> Result<(), InputError> {
+        Err(InputError::Other("not built".to_owned()))
+    }
+}

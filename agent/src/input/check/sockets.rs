@@ -1,0 +1,57 @@
+//! Sockets of a network namespace by state, and queues of those that listen.
+
+use super::{EXECUTED, FAILURES, Inside, NetworkMode, PodInput, Request, wire};
+use crate::{
+    accumulator::Accumulator,
+    catalogue::{CheckDef, Namespace, Source, Unsupported},
+    input::{CollectContext, Input, InputDef, InputError},
+};
+
+/// Definition.
+pub static DEF: InputDef = InputDef {
+    name: "sockets",
+    about: "Sockets of a network namespace by state, and queues of those that listen.",
+    prefix: "pitot_sockets_",
+    source: Source::Check(&CheckDef { namespaces: &[Namespace::Net], as_target: false, executes: false }),
+    cost: "one pass of the kernel over its sockets",
+    metrics: &[&EXECUTED, &FAILURES],
+    options: &[],
+    open: |_| Err(Unsupported("not built".to_owned())),
+};
+
+/// The check.
+#[derive(Debug, Default)]
+pub struct Sockets {}
+
+impl Input for Sockets {
+    fn definition(&self) -> &'static InputDef {
+        &DEF
+    }
+
+    fn collect(&mut self, _cx: &CollectContext, _acc: &mut dyn Accumulator) -> Result<(), InputError> {
+        Err(InputError::Other("not built".to_owned()))
+    }
+
+    fn check(&mut self) -> Option<&mut dyn PodInput> {
+        Some(self)
+    }
+}
+
+impl PodInput for Sockets {
+    fn network_mode(&self) -> NetworkMode {
+        NetworkMode::Pod
+    }
+
+    fn serialize_request(&self) -> Result<Request, InputError> {
+        Err(InputError::Other("not built".to_owned()))
+    }
+
+    fn execute_request(
+        &mut self,
+        _body: &[u8],
+        _inside: &Inside,
+        _response: &mut wire::Response,
+    ) -> Result<(), InputError> {
+        Err(InputError::Other("not built".to_owned()))
+    }
+}

@@ -1,0 +1,45 @@
+//! From a configuration to its pipeline.
+
+use super::{InputPipeline, Pipeline, QueryPipeline};
+use crate::{bpf::Loader, config::PipelineConfig, container::Directory, pod::Helpers, source::Roots};
+
+/// What pipelines are built with.
+#[derive(Clone, Debug)]
+pub struct Kit {
+    /// Where the host's trees are.
+    pub roots: Roots,
+    /// What runs on this host and what it is called.
+    pub containers: Directory,
+    /// Where checks are executed, or why they cannot be.
+    pub helpers: Result<Helpers, String>,
+}
+
+impl Kit {
+    /// One for the host's own numbers, and nothing else.
+    pub fn of(roots: &Roots) -> Self {
+        let helpers = Err("checks need helpers, and there are none".to_owned());
+        Self { roots: roots.clone(), containers: Directory::none(), helpers }
+    }
+}
+
+/// When a pipeline is built, and what it begins with.
+pub enum Opening<'l> {
+    /// At start, while kernel programs can be loaded.
+    AtStart(&'l mut Loader),
+    /// While the agent runs.
+    Late,
+    /// The same, in place of one whose input it takes over.
+    Heir,
+}
+
+/// The pipeline of a configuration.
+pub fn build(config: &PipelineConfig, kit: &Kit, opening: Opening<'_>) -> Box<dyn Pipeline> {
+    if config.from.is_some() {
+        return Box::new(QueryPipeline::new(config));
+    }
+    Box::new(match opening {
+        Opening::AtStart(loader) => InputPipeline::open(config, &kit.roots, loader),
+        Opening::Heir if config.enabled => InputPipeline::heir(config, &kit.roots),
+        Opening::Heir | Opening::Late => InputPipeline::open_late(config, &kit.roots),
+    })
+}
