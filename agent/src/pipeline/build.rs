@@ -17,7 +17,7 @@ pub struct Kit {
 impl Kit {
     /// One for the host's own numbers, and nothing else.
     pub fn of(roots: &Roots) -> Self {
-        let helpers = Err("there was no check in the configuration when the agent started, so it kept no privileges for helpers: restart it".to_owned());
+        let helpers = Err("checks need helpers, and there are none".to_owned());
         Self { roots: roots.clone(), containers: Directory::none(), helpers }
     }
 }
