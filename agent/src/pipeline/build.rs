@@ -1,6 +1,9 @@
 //! From a configuration to its pipeline.
 
-use super::{InputPipeline, Pipeline, QueryPipeline};
+use super::{
+    InputPipeline, Owners, Pipeline, QueryPipeline,
+    cadvisor::{self, CadvisorPipeline},
+};
 use crate::{bpf::Loader, config::PipelineConfig, container::Directory, pod::Helpers, source::Roots};
 
 /// What pipelines are built with.
@@ -10,6 +13,8 @@ pub struct Kit {
     pub roots: Roots,
     /// What runs on this host and what it is called.
     pub containers: Directory,
+    /// Whose control group it is, if metrics are to say so.
+    pub owners: Option<Owners>,
     /// Where checks are executed, or why they cannot be.
     pub helpers: Result<Helpers, String>,
 }
@@ -18,7 +23,7 @@ impl Kit {
     /// One for the host's own numbers, and nothing else.
     pub fn of(roots: &Roots) -> Self {
         let helpers = Err("checks need helpers, and there are none".to_owned());
-        Self { roots: roots.clone(), containers: Directory::none(), helpers }
+        Self { roots: roots.clone(), containers: Directory::none(), owners: None, helpers }
     }
 }
 
@@ -34,12 +39,16 @@ pub enum Opening<'l> {
 
 /// The pipeline of a configuration.
 pub fn build(config: &PipelineConfig, kit: &Kit, opening: Opening<'_>) -> Box<dyn Pipeline> {
+    if config.key == cadvisor::KEY && config.from.is_some() {
+        return Box::new(CadvisorPipeline::new(config, kit.owners.clone()));
+    }
     if config.from.is_some() {
         return Box::new(QueryPipeline::new(config));
     }
-    Box::new(match opening {
+    let pipeline = match opening {
         Opening::AtStart(loader) => InputPipeline::open(config, &kit.roots, loader),
         Opening::Heir if config.enabled => InputPipeline::heir(config, &kit.roots),
         Opening::Heir | Opening::Late => InputPipeline::open_late(config, &kit.roots),
-    })
+    };
+    Box::new(pipeline.owned(kit.owners.clone()))
 }

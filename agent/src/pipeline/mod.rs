@@ -4,7 +4,9 @@
 
 mod build;
 mod bursts;
+pub mod cadvisor;
 mod collected;
+mod owners;
 pub mod query;
 mod schedule;
 mod state;
@@ -20,6 +22,7 @@ pub use self::{
     build::{Kit, Opening, build},
     bursts::BurstsConfig,
     collected::InputPipeline,
+    owners::{Attribute, MOST_ATTRIBUTES, Owners},
     query::{Query, QueryConfig, QueryPipeline},
     schedule::Schedule,
     state::State,
