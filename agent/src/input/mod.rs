@@ -166,6 +166,11 @@ pub trait Input: Any + Send {
         self.kernel_object().map(|object| object.variant.clone())
     }
 
+    /// Samples that it did not deliver because they were too old, so far.
+    fn stale(&self) -> u64 {
+        0
+    }
+
     /// The same as a check, if it is one.
     fn check(&mut self) -> Option<&mut dyn check::PodInput> {
         None

@@ -1,7 +1,12 @@
 //! From a configuration to its pipeline.
 
-use super::{InputPipeline, Pipeline, QueryPipeline};
-use crate::{bpf::Loader, config::PipelineConfig, container::Directory, pod::Helpers, source::Roots};
+use super::{
+    InputPipeline, Pipeline, QueryPipeline,
+    checks::{Checks, Runner},
+};
+use crate::{
+    bpf::Loader, catalogue::Source, config::PipelineConfig, container::Directory, pod::Helpers, source::Roots,
+};
 
 /// What pipelines are built with.
 #[derive(Clone, Debug)]
@@ -12,13 +17,15 @@ pub struct Kit {
     pub containers: Directory,
     /// Where checks are executed, or why they cannot be.
     pub helpers: Result<Helpers, String>,
+    /// The thread that checks and discovery run on.
+    pub runner: Runner,
 }
 
 impl Kit {
     /// One for the host's own numbers, and nothing else.
     pub fn of(roots: &Roots) -> Self {
-        let helpers = Err("checks need helpers, and there are none".to_owned());
-        Self { roots: roots.clone(), containers: Directory::none(), helpers }
+        let helpers = Err("checks need helpers, which are started with the agent: restart it".to_owned());
+        Self { roots: roots.clone(), containers: Directory::none(), helpers, runner: Runner::default() }
     }
 }
 
@@ -36,6 +43,13 @@ pub enum Opening<'l> {
 pub fn build(config: &PipelineConfig, kit: &Kit, opening: Opening<'_>) -> Box<dyn Pipeline> {
     if config.from.is_some() {
         return Box::new(QueryPipeline::new(config));
+    }
+    if let Source::Check(needs) = config.def.source
+        && config.enabled
+    {
+        // What it replaces hands over what it knows, whatever it is.
+        let checks = Checks::new(config, needs, kit);
+        return Box::new(InputPipeline::new(&Checks::around(config), Box::new(checks)));
     }
     Box::new(match opening {
         Opening::AtStart(loader) => InputPipeline::open(config, &kit.roots, loader),

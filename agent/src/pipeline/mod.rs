@@ -4,6 +4,7 @@
 
 mod build;
 mod bursts;
+pub mod checks;
 mod collected;
 pub mod query;
 mod schedule;
@@ -19,6 +20,7 @@ use std::{
 pub use self::{
     build::{Kit, Opening, build},
     bursts::BurstsConfig,
+    checks::{CheckConfig, Checks, Runner, Selector},
     collected::InputPipeline,
     query::{Query, QueryConfig, QueryPipeline},
     schedule::Schedule,
@@ -125,6 +127,8 @@ pub struct Losses {
     pub resets: u64,
     /// Not lost: shown as part of a series called `other`.
     pub folded: u64,
+    /// Results of checks that were too old to be delivered.
+    pub stale: u64,
     /// Whole collections that queries left out, because they took so long that rates over them would be wrong.
     pub held_up: u64,
 }
@@ -138,6 +142,7 @@ impl Losses {
             conflicts: store.conflicts,
             resets: store.resets,
             folded: store.folded,
+            stale: 0,
             held_up: 0,
         }
     }
@@ -153,6 +158,7 @@ impl Add for Losses {
             conflicts: self.conflicts + more.conflicts,
             resets: self.resets + more.resets,
             folded: self.folded + more.folded,
+            stale: self.stale + more.stale,
             held_up: self.held_up + more.held_up,
         }
     }
