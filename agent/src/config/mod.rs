@@ -10,6 +10,7 @@ pub mod suggest;
 mod origin;
 mod output;
 mod query;
+mod target;
 mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};

@@ -240,6 +240,29 @@ pub static OUTPUT_KEYS: &[Key<OutputConfig>] = &[
     },
 ];
 
+/// The keys that an input which is a check has beside those of every input.
+pub static CHECK_KEYS: &[Key<PipelineConfig>] = &[
+    Key {
+        name: "target",
+        slot: Slot::Target(|pipeline| &mut pipeline.check.target),
+        help: "Containers in whose namespaces it is executed: globs on `namespace`, `pod`, `container`, `image` and \
+               `runtime`, and tables of globs on `labels` and `annotations`, all of which must fit.",
+        unset: Some(Unset { means: "the host is the target", example: "{ pod = \"web-*\" }" }),
+    },
+    Key {
+        name: "concurrency",
+        slot: Slot::Count(|pipeline| &mut pipeline.check.concurrency),
+        help: "Targets that are checked at once; those that were slow the last time have half of it at most.",
+        unset: None,
+    },
+    Key {
+        name: "rate",
+        slot: Slot::Limit(|pipeline| &mut pipeline.check.rate),
+        help: "Checks that are started in a second, at most; 0 is no limit.",
+        unset: None,
+    },
+];
+
 /// The keys that every `[input.NAME]` and `[pipeline.NAME]` has; an input's own options stand beside them.
 pub static INPUT_KEYS: &[Key<PipelineConfig>] = &[
     Key {

@@ -76,11 +76,6 @@ impl Selector {
             && self.labels.iter().all(|(name, pattern)| has(label(container, name), pattern))
             && self.annotations.iter().all(|(name, pattern)| has(annotation(container, name), pattern))
     }
-
-    /// Whether any runtime fits what is said of it.
-    pub fn may_have_runtime(&self) -> bool {
-        self.runtime.as_deref().is_none_or(|pattern| runtimes().any(|word| glob::matches(pattern, word)))
-    }
 }
 
 /// The words of all runtimes.
