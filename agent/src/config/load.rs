@@ -7,7 +7,8 @@ use toml::{Spanned, de::DeTable};
 use super::{
     Config, OutputConfig, PipelineConfig, check, origin, output,
     schema::{
-        CHECK_KEYS, INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES, Table,
+        CHECK_KEYS, INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES,
+        Table,
     },
     suggest::{hint, listed, unknown_input},
     value::{self, Value, described},

@@ -8,7 +8,8 @@ mod text;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use self::tables::{
-    CHECK_KEYS, INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES, Table,
+    CHECK_KEYS, INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES,
+    Table,
 };
 use self::text::bytes;
 pub(crate) use self::text::duration;

@@ -3,8 +3,7 @@
 use toml::de::DeTable;
 
 use super::{
-    PipelineConfig,
-    glob,
+    PipelineConfig, glob,
     load::Report,
     query::inside,
     suggest::{hint, listed},
@@ -43,15 +42,21 @@ pub(super) fn selector(key: &str, value: &Value<'_>, report: &mut Report) -> Opt
             is_whole &= patterns.is_some();
             *(part.field)(&mut selector) = patterns.unwrap_or_default();
         } else {
-            let known = || TEXT_PARTS.iter().map(|part| part.name).chain(TABLE_PARTS.iter().map(|part| part.name));
+            let known =
+                || TEXT_PARTS.iter().map(|part| part.name).chain(TABLE_PARTS.iter().map(|part| part.name));
             let way = hint(text, known(), || format!("known are {}", listed(known())));
             report.problem(name, format!("unknown key `{text}` in `{key}`: {way}"));
             is_whole = false;
         }
     }
-    if let Some(pattern) = selector.runtime.as_deref().filter(|pattern| !runtimes().any(|it| glob::matches(pattern, it))) {
+    if let Some(pattern) =
+        selector.runtime.as_deref().filter(|pattern| !runtimes().any(|it| glob::matches(pattern, it)))
+    {
         let way = hint(pattern, runtimes(), || format!("known are {}", listed(runtimes())));
-        report.problem(table.get("runtime").unwrap_or(value), format!("no runtime is called `{pattern}`: {way}"));
+        report.problem(
+            table.get("runtime").unwrap_or(value),
+            format!("no runtime is called `{pattern}`: {way}"),
+        );
         is_whole = false;
     }
     is_whole.then_some(selector)
@@ -89,7 +94,12 @@ fn patterns(name: &str, value: &Value<'_>, report: &mut Report) -> Option<Vec<(S
 }
 
 /// Checks what was read of the table of a check: what it takes of its targets, and whether it can be made.
-pub(super) fn check<V>(input: &PipelineConfig, place: &toml::Spanned<V>, table: &DeTable<'_>, report: &mut Report) {
+pub(super) fn check<V>(
+    input: &PipelineConfig,
+    place: &toml::Spanned<V>,
+    table: &DeTable<'_>,
+    report: &mut Report,
+) {
     if input.checks().is_none() {
         return;
     }
@@ -130,7 +140,9 @@ fn texts<'v, 'i>(value: &'v Value<'i>) -> Vec<&'v Value<'i>> {
 fn template(input: &PipelineConfig, key: &str, value: &Value<'_>, report: &mut Report) -> bool {
     let Some(text) = value.get_ref().as_str() else { return true };
     let wrong = match input.check.target {
-        Some(_) => Template::parse(text).err().map(|error| (error.offset, format!("`{key}`: {}", error.message))),
+        Some(_) => {
+            Template::parse(text).err().map(|error| (error.offset, format!("`{key}`: {}", error.message)))
+        }
         None => Template::first_place(text).map(|at| {
             let fix = "say which containers are meant, as in `target = { pod = \"*\" }`";
             (at, format!("`{key}` takes something of a target, and there is none: {fix}"))
@@ -154,7 +166,10 @@ fn tags(input: &PipelineConfig, table: &DeTable<'_>, report: &mut Report) {
         }
     }
     if templates > MOST_TAGS {
-        report.problem(value, format!("`tags` may have {MOST_TAGS} that follow from the target, not {templates}"));
+        report.problem(
+            value,
+            format!("`tags` may have {MOST_TAGS} that follow from the target, not {templates}"),
+        );
     }
 }
 

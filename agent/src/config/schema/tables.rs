@@ -3,6 +3,7 @@
 use super::{Choice, Key, Slot, Unset};
 use crate::{
     config::{Config, OutputConfig, OutputFormat, OutputKind, PipelineConfig},
+    input::check::NetworkMode,
     pipeline::TagPolicy,
 };
 
@@ -259,6 +260,19 @@ pub static CHECK_KEYS: &[Key<PipelineConfig>] = &[
         name: "rate",
         slot: Slot::Limit(|pipeline| &mut pipeline.check.rate),
         help: "Checks that are started in a second, at most; 0 is no limit.",
+        unset: None,
+    },
+    Key {
+        name: "network_mode",
+        slot: Slot::Choice(Choice {
+            words: &["pod", "agent"],
+            get: |pipeline| usize::from(pipeline.check.network_mode == NetworkMode::Agent),
+            set: |pipeline, which| {
+                pipeline.check.network_mode = [NetworkMode::Pod, NetworkMode::Agent][which];
+            },
+        }),
+        help: "Where a target is checked from: `pod` is in its namespaces, `agent` is from outside, for what options take \
+               of the target, such as its address.",
         unset: None,
     },
 ];

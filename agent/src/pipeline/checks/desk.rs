@@ -174,7 +174,7 @@ impl Desk {
                 self.queue.landed(turn.is_slow);
                 continue;
             };
-            match seat.request() {
+            match seat.request(self.plan.network_mode) {
                 Ok((target, request)) => {
                     seat.flight = Some(now);
                     let ticket = Ticket {

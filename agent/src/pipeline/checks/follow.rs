@@ -35,7 +35,12 @@ pub trait Execute: Send + Sync {
 pub type Answered<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, HelperError>> + Send + 'a>>;
 
 impl Execute for Helpers {
-    fn execute<'a>(&'a self, target: &'a Target, needs: &'static CheckDef, request: &'a Request) -> Answered<'a> {
+    fn execute<'a>(
+        &'a self,
+        target: &'a Target,
+        needs: &'static CheckDef,
+        request: &'a Request,
+    ) -> Answered<'a> {
         Box::pin(Self::execute(self, target, needs, request))
     }
 }
@@ -63,7 +68,11 @@ impl Shared {
     }
 
     /// The targets, once that holds which is waited for, or the time has come.
-    pub(super) fn wait(&self, until: Instant, mut is_there: impl FnMut(&Desk) -> bool) -> MutexGuard<'_, Desk> {
+    pub(super) fn wait(
+        &self,
+        until: Instant,
+        mut is_there: impl FnMut(&Desk) -> bool,
+    ) -> MutexGuard<'_, Desk> {
         let mut desk = self.desk();
         while !is_there(&desk) {
             let left = until.saturating_duration_since(Instant::now());

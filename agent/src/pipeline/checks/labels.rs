@@ -35,7 +35,8 @@ pub(crate) fn labelled(def: &'static InputDef, names: &[String]) -> &'static Inp
         .metrics
         .iter()
         .map(|metric| {
-            let bound = |name: &str| TARGET.iter().find(|(known, _)| *known == name).map_or(2_000, |(_, most)| *most);
+            let bound =
+                |name: &str| TARGET.iter().find(|(known, _)| *known == name).map_or(2_000, |(_, most)| *most);
             let more = missing(metric, names).map(|name| (name.as_str(), Values::Bounded(bound(name))));
             metric.labelled(&more.collect::<Vec<_>>())
         })

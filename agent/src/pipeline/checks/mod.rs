@@ -31,18 +31,18 @@ use self::{
     follow::{Shared, follow},
     plan::Plan,
 };
-pub(crate) use self::{
-    labels::{MOST_TAGS, delivered},
-    plan::complaint,
-    selector::{TABLE_PARTS, TEXT_PARTS, runtimes},
-    template::escaped,
-};
 pub use self::{
     follow::{Answered, Execute},
     plan::{CheckConfig, PACE},
     runner::Runner,
     selector::Selector,
     template::{Template, TemplateError, WORDS},
+};
+pub(crate) use self::{
+    labels::{MOST_TAGS, delivered},
+    plan::complaint,
+    selector::{TABLE_PARTS, TEXT_PARTS, runtimes},
+    template::escaped,
 };
 use crate::{
     accumulator::Accumulator,

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use super::{
-    labels,
-    selector::Selector,
-    template::Template,
-};
+use super::{labels, selector::Selector, template::Template};
 use crate::{
     bpf::Loader,
     catalogue::{CheckDef, Namespace, Source},
     config::PipelineConfig,
     container::Container,
-    input::{Input, InputDef, OpenContext, OptionSetting, Options},
+    input::{Input, InputDef, OpenContext, OptionSetting, Options, check::NetworkMode},
     pipeline::Schedule,
     source::Roots,
 };
@@ -29,11 +25,13 @@ pub struct CheckConfig {
     pub concurrency: u32,
     /// Checks that are started in a second, at most; 0 is no limit.
     pub rate: f64,
+    /// Where they are executed for a target.
+    pub network_mode: NetworkMode,
 }
 
 impl Default for CheckConfig {
     fn default() -> Self {
-        Self { target: None, concurrency: 16, rate: 0.0 }
+        Self { target: None, concurrency: 16, rate: 0.0, network_mode: NetworkMode::Pod }
     }
 }
 
@@ -51,6 +49,7 @@ pub(super) struct Plan {
     pub(super) schedule: Schedule,
     pub(super) concurrency: usize,
     pub(super) rate: f64,
+    pub(super) network_mode: NetworkMode,
     options: Settings,
     roots: Roots,
 }
@@ -68,6 +67,7 @@ impl Plan {
             schedule: Schedule::every(config.interval.unwrap_or(PACE)),
             concurrency: config.check.concurrency as usize,
             rate: config.check.rate,
+            network_mode: config.check.network_mode,
             options: config.options.clone(),
             roots: roots.clone(),
         }
@@ -113,18 +113,28 @@ fn open(def: &'static InputDef, options: &Settings, roots: &Roots) -> Result<Box
     (def.open)(&mut OpenContext { roots, options, bpf: &mut loader }).map_err(|unsupported| unsupported.0)
 }
 
-fn expanded(options: &Settings, expand: impl Fn(&Template) -> Result<String, String>) -> Result<Settings, String> {
+fn expanded(
+    options: &Settings,
+    expand: impl Fn(&Template) -> Result<String, String>,
+) -> Result<Settings, String> {
     let text = |text: &String| expand(&Template::parse(text).map_err(|error| error.message)?);
     let one = |(key, setting): &(String, OptionSetting)| {
         let setting = match setting {
             OptionSetting::Text(it) => text(it).map(OptionSetting::Text),
-            OptionSetting::Texts(all) => all.iter().map(text).collect::<Result<_, _>>().map(OptionSetting::Texts),
+            OptionSetting::Texts(all) => {
+                all.iter().map(text).collect::<Result<_, _>>().map(OptionSetting::Texts)
+            }
             other => Ok(other.clone()),
         };
         Ok((key.clone(), setting.map_err(|error| format!("`{key}`: {error}"))?))
     };
     options.iter().map(one).collect()
 }
+
+/// From outside, what does not ask for a target says nothing of it.
+const FROM_OUTSIDE: &str = "`network_mode` \"agent\" checks from outside what options say of the target, and none does: \
+    take something of it, as in `host = \"{ip}\"`";
+const NO_TARGET: &str = "`network_mode` says where a target is checked from, and there is none: leave it out";
 
 /// What is wrong with the options of a check as a whole, as far as that can be told without a target.
 pub(crate) fn complaint(config: &PipelineConfig) -> Option<String> {
@@ -133,7 +143,13 @@ pub(crate) fn complaint(config: &PipelineConfig) -> Option<String> {
         if template.is_plain() { template.expand(None) } else { Err(String::new()) }
     };
     let options = match config.check.target {
-        Some(_) => expanded(&config.options, plain).ok()?,
+        Some(_) => match expanded(&config.options, plain) {
+            Ok(_) if config.check.network_mode == NetworkMode::Agent => return Some(FROM_OUTSIDE.to_owned()),
+            Ok(options) => options,
+            // It depends on the target.
+            Err(_) => return None,
+        },
+        None if config.check.network_mode == NetworkMode::Agent => return Some(NO_TARGET.to_owned()),
         None => config.options.clone(),
     };
     open(config.def, &options, &Roots::default()).err()

@@ -40,7 +40,11 @@ pub(super) struct Turn {
 impl Queue {
     /// One for so many checks at once, and so many starts in a second; 0 is no limit.
     pub(super) fn new(most: usize, rate: f64) -> Self {
-        let gap = if rate > 0.0 { Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX) } else { Duration::ZERO };
+        let gap = if rate > 0.0 {
+            Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX)
+        } else {
+            Duration::ZERO
+        };
         Self { quick: Lane::default(), slow: Lane::default(), most: most.max(1), gap, gate: None }
     }
 
@@ -72,9 +76,8 @@ impl Queue {
         if self.quick.flying + self.slow.flying >= self.most {
             return None;
         }
-        let turn = |lane: &Lane, is_slow| {
-            lane.waiting.first().map(|&(due, seat)| Turn { due, seat, is_slow })
-        };
+        let turn =
+            |lane: &Lane, is_slow| lane.waiting.first().map(|&(due, seat)| Turn { due, seat, is_slow });
         let slow = if self.has_room_for_slow() { turn(&self.slow, true) } else { None };
         match (turn(&self.quick, false), slow) {
             (Some(quick), Some(slow)) => Some(if slow.due < quick.due { slow } else { quick }),
@@ -89,7 +92,8 @@ impl Queue {
         self.lane(turn.is_slow).flying += 1;
         if !self.gap.is_zero() {
             // By the rate, also when this one comes a little late; never to make up for a pause.
-            let from = self.gate.filter(|gate| now.saturating_duration_since(*gate) < self.gap).unwrap_or(now);
+            let from =
+                self.gate.filter(|gate| now.saturating_duration_since(*gate) < self.gap).unwrap_or(now);
             self.gate = from.checked_add(self.gap);
         }
         Some(turn)

@@ -70,13 +70,17 @@ mod tests {
             });
             assert_eq!(said, Ok(()));
         }
-        assert_eq!([names.recv().unwrap(), names.recv().unwrap()], [Some("pods".to_owned()), Some("pods".to_owned())]);
+        assert_eq!(
+            [names.recv().unwrap(), names.recv().unwrap()],
+            [Some("pods".to_owned()), Some("pods".to_owned())]
+        );
         let (kept, dropped) = mpsc::channel::<()>();
-        runner.spawn(async move {
-            std::future::pending::<()>().await;
-            drop(kept);
-        })
-        .unwrap();
+        runner
+            .spawn(async move {
+                std::future::pending::<()>().await;
+                drop(kept);
+            })
+            .unwrap();
         drop(runner);
         // What still runs is dropped with the thread.
         assert!(dropped.recv().is_err());

@@ -116,7 +116,10 @@ impl Accumulator for Samples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{accumulator::MemoryAccumulator, input::check::{EXECUTED, FAILURES, dialcheck}};
+    use crate::{
+        accumulator::MemoryAccumulator,
+        input::check::{EXECUTED, FAILURES, dialcheck},
+    };
 
     #[test]
     fn samples_come_back_with_the_labels_of_their_target() {

@@ -140,11 +140,11 @@ impl Seat {
     }
 
     /// What the helper is asked, and where; or why it is not asked at all.
-    pub(super) fn request(&mut self) -> Result<(Target, Request), HelperError> {
+    pub(super) fn request(&mut self, mode: NetworkMode) -> Result<(Target, Request), HelperError> {
         let input = self.input.as_mut().map_err(|error| HelperError::Failed(error.clone()))?;
         let check = input.check().ok_or_else(|| HelperError::Failed("its input is no check".to_owned()))?;
         let target = match &self.found.container {
-            Some(container) if check.network_mode() == NetworkMode::Pod => {
+            Some(container) if (mode, check.network_mode()) == (NetworkMode::Pod, NetworkMode::Pod) => {
                 if let Some(runtime) = &container.sandboxed {
                     return Err(HelperError::Unsupported(runtime.clone()));
                 }
@@ -157,7 +157,13 @@ impl Seat {
     }
 
     /// Takes the end of a check that was started at a time.
-    pub(super) fn answer(&mut self, result: Result<&[u8], HelperError>, at: Instant, now: Instant, timeout: Duration) {
+    pub(super) fn answer(
+        &mut self,
+        result: Result<&[u8], HelperError>,
+        at: Instant,
+        now: Instant,
+        timeout: Duration,
+    ) {
         self.samples.clear();
         let error = result.and_then(|response| self.process(response)).err();
         if let Some(error) = &error {
@@ -205,7 +211,8 @@ impl Seat {
         let interval = plan.schedule.interval;
         // After a first check, which waits for nothing, the next one is not too soon.
         let earliest = started + interval / 2;
-        let (regular, next) = (self.place(interval, origin, earliest), self.place(interval, origin, now.max(earliest)));
+        let (regular, next) =
+            (self.place(interval, origin, earliest), self.place(interval, origin, now.max(earliest)));
         self.due = next;
         let passed = next.saturating_duration_since(regular).as_nanos() / interval.as_nanos().max(1);
         u64::try_from(passed).unwrap_or(u64::MAX)
@@ -227,7 +234,8 @@ impl Seat {
         if fresh == Some(true) {
             self.samples.deliver(&self.labelled, acc);
         }
-        for (reason, count) in HelperError::REASONS.iter().zip(self.failures).filter(|(_, count)| *count > 0) {
+        for (reason, count) in HelperError::REASONS.iter().zip(self.failures).filter(|(_, count)| *count > 0)
+        {
             self.labelled.count(&FAILURES, reason, count, acc);
         }
         fresh != Some(false)
@@ -257,7 +265,9 @@ impl Seat {
         match &self.found.container {
             None => "the host".to_owned(),
             Some(_) => {
-                let known = |(name, _): &&(String, String)| ["namespace", "pod", "container"].contains(&name.as_str());
+                let known = |(name, _): &&(String, String)| {
+                    ["namespace", "pod", "container"].contains(&name.as_str())
+                };
                 let names = self.found.labels.iter().filter(known).map(|(_, value)| value.as_str());
                 names.collect::<Vec<_>>().join("/")
             }

@@ -80,8 +80,7 @@ impl Selector {
 
 /// The words of all runtimes.
 pub(crate) fn runtimes() -> impl Iterator<Item = &'static str> {
-    let all =
-        [Runtime::Containerd, Runtime::Crio, Runtime::Docker, Runtime::Podman, Runtime::Unknown];
+    let all = [Runtime::Containerd, Runtime::Crio, Runtime::Docker, Runtime::Podman, Runtime::Unknown];
     all.into_iter().map(Runtime::word)
 }
 
@@ -119,9 +118,8 @@ mod tests {
         assert!(with(|s| s.namespace = Some("shop".into())).matches(&web));
         assert!(with(|s| s.image = Some("*nginx*".into())).matches(&web));
         assert!(with(|s| s.runtime = Some("containerd".into())).matches(&web));
-        let both = |namespace: &str| {
-            with(|s| (s.pod, s.namespace) = (Some("web-*".into()), Some(namespace.into())))
-        };
+        let both =
+            |namespace: &str| with(|s| (s.pod, s.namespace) = (Some("web-*".into()), Some(namespace.into())));
         assert!(both("shop").matches(&web) && !both("other").matches(&web));
         let labelled = |value: &str| with(|s| s.labels = vec![("app".into(), value.into())]);
         assert!(labelled("web-0*").matches(&web) && !labelled("db").matches(&web));

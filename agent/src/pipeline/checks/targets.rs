@@ -1,9 +1,6 @@
 //! The targets of a pipeline among the containers of a moment.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{plan::Plan, selector::Selector};
 use crate::container::{Container, Role, Snapshot};
@@ -132,14 +129,21 @@ fn labels(plan: &Plan, container: &Container, has_container: bool) -> Vec<(Strin
 
 #[cfg(test)]
 mod tests {
-    use super::{super::{template::Template, testing::{container, plan}}, *};
+    use super::{
+        super::{
+            template::Template,
+            testing::{container, plan},
+        },
+        *,
+    };
 
     fn found(plan: &Plan, containers: Vec<Container>) -> Vec<(String, String)> {
         let snapshot = Snapshot::new(1, containers.into_iter().map(Arc::new).collect());
         let all = find(plan, &snapshot).found;
         all.into_iter()
             .map(|found| {
-                let labels: Vec<String> = found.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let labels: Vec<String> =
+                    found.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 (found.container.unwrap().id.clone(), labels.join(" "))
             })
             .collect()
@@ -150,7 +154,13 @@ mod tests {
         sandbox.role = Role::Sandbox;
         let lonely = Container { role: Role::Sandbox, ..container("s9", "shop", "starting", "") };
         let alone = Container { pod: None, ..container("d1", "", "", "redis") };
-        vec![container("c1", "shop", "web", "app"), container("c2", "shop", "web", "proxy"), sandbox, lonely, alone]
+        vec![
+            container("c1", "shop", "web", "app"),
+            container("c2", "shop", "web", "proxy"),
+            sandbox,
+            lonely,
+            alone,
+        ]
     }
 
     fn said(all: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -160,7 +170,10 @@ mod tests {
     #[test]
     fn a_pod_is_asked_once_through_what_holds_its_namespaces() {
         let mut plan = plan(Selector { image: Some("*".to_owned()), ..Selector::default() });
-        assert_eq!(found(&plan, pods()), said(&[("d1", "container=redis"), ("s1", "namespace=shop pod=web")]));
+        assert_eq!(
+            found(&plan, pods()),
+            said(&[("d1", "container=redis"), ("s1", "namespace=shop pod=web")])
+        );
         // Unless a container is asked for by its name.
         plan.selector = Some(Selector { container: Some("*".to_owned()), ..Selector::default() });
         let all = [
@@ -174,7 +187,10 @@ mod tests {
     #[test]
     fn of_two_with_the_same_labels_the_later_one_counts() {
         let mut plan = plan(Selector { container: Some("*".to_owned()), ..Selector::default() });
-        plan.tags = vec![("team".to_owned(), Template::parse("{label:team}").unwrap()), ("of".to_owned(), Template::parse("{app}").unwrap())];
+        plan.tags = vec![
+            ("team".to_owned(), Template::parse("{label:team}").unwrap()),
+            ("of".to_owned(), Template::parse("{app}").unwrap()),
+        ];
         let mut later = container("b2", "shop", "web", "app");
         later.process = later.process.map(|process| crate::container::Process { started: 9, ..process });
         let all = vec![container("c1", "shop", "web", "app"), later];

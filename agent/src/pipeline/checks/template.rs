@@ -11,17 +11,8 @@ use crate::{
 };
 
 /// What may stand between braces.
-pub const WORDS: [&str; 9] = [
-    "namespace",
-    "pod",
-    "container",
-    "ip",
-    "image",
-    "app",
-    "hostname",
-    "label:NAME",
-    "annotation:NAME",
-];
+pub const WORDS: [&str; 9] =
+    ["namespace", "pod", "container", "ip", "image", "app", "hostname", "label:NAME", "annotation:NAME"];
 
 /// The longest value that is taken of a target.
 const LONGEST: usize = 256;
@@ -78,7 +69,9 @@ impl Template {
             let offset = text.len() - after.len() - 1;
             let at = |message: String| TemplateError { offset, message };
             let Some((inside, after)) = after.split_once('}') else {
-                return Err(at("`{` is not closed: write `{pod}` for the name of the pod, or `{{` for a brace".into()));
+                return Err(at(
+                    "`{` is not closed: write `{pod}` for the name of the pod, or `{{` for a brace".into(),
+                ));
             };
             let (word, or) = match inside.split_once('|') {
                 Some((word, or)) => (word, Some(or.to_owned())),
@@ -211,14 +204,21 @@ mod tests {
     use super::{super::testing::container, *};
 
     fn expanded(text: &str) -> Result<String, String> {
-        let template = Template::parse(text).map_err(|error| format!("{}: {}", error.offset, error.message))?;
+        let template =
+            Template::parse(text).map_err(|error| format!("{}: {}", error.offset, error.message))?;
         template.expand(Some(&container("c1", "shop", "web-0", "app")))
     }
 
     #[test]
     fn places_take_what_is_known_of_the_target() {
-        assert_eq!(expanded("http://{ip}:{annotation:port|8080}/{pod}").unwrap(), "http://10.0.0.7:8080/web-0");
-        assert_eq!(expanded("{namespace}/{pod}/{container} {label:app} {app}").unwrap(), "shop/web-0/app web-0 web-0");
+        assert_eq!(
+            expanded("http://{ip}:{annotation:port|8080}/{pod}").unwrap(),
+            "http://10.0.0.7:8080/web-0"
+        );
+        assert_eq!(
+            expanded("{namespace}/{pod}/{container} {label:app} {app}").unwrap(),
+            "shop/web-0/app web-0 web-0"
+        );
         assert_eq!(expanded("{{\"a\": {{}, \"{image}\"}").unwrap(), "{\"a\": {}, \"registry/nginx:1\"}");
         assert_eq!(expanded("{label:none|}").unwrap(), "");
     }

@@ -210,7 +210,8 @@ fn tags_may_follow_from_targets() {
     stand.publish(&["web-1"]);
     let mut config = pipeline(any_pod(), "x");
     let tag = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-    config.transform.tags = vec![tag("team", "{label:app}"), tag("none", "{label:none}"), tag("rack", "{{7}")];
+    config.transform.tags =
+        vec![tag("team", "{label:app}"), tag("none", "{label:none}"), tag("rack", "{{7}")];
     let around = Checks::around(&config);
     assert_eq!(around.transform.tags, [tag("rack", "{7}")]);
     let mut checks = stand.checks(&config);

@@ -48,7 +48,10 @@ type Here = BTreeMap<u8, u64>;
 fn snapshot(here: &Here) -> Snapshot {
     let one = |(pod, started): (&u8, &u64)| {
         let process = Some(Process { pid: 7, started: *started });
-        Arc::new(Container { process, ..container(&format!("id{pod}"), "shop", &format!("web-{pod}"), "app") })
+        Arc::new(Container {
+            process,
+            ..container(&format!("id{pod}"), "shop", &format!("web-{pod}"), "app")
+        })
     };
     Snapshot::new(1, here.iter().map(one).collect())
 }
@@ -160,7 +163,10 @@ fn targets_have_times_of_their_own_and_old_results_are_not_shown() {
     for (pod, starts) in &starts {
         assert_eq!(starts[0], 0, "{pod} waited for its first check");
         assert!(starts[1] >= 7_500 && starts[1] < 22_500, "{pod}: {starts:?}");
-        assert!(starts[1..].windows(2).all(|pair| pair[1].abs_diff(pair[0]).abs_diff(15_000) <= 1), "{pod}: {starts:?}");
+        assert!(
+            starts[1..].windows(2).all(|pair| pair[1].abs_diff(pair[0]).abs_diff(15_000) <= 1),
+            "{pod}: {starts:?}"
+        );
         places.insert(starts[1] / 750);
     }
     // Spread over the interval, and not all at once.
