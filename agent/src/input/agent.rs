@@ -188,7 +188,7 @@ static INPUT_DROPPED: Metric = Metric::counter(
     "Samples of an input that were left out, by why.",
     &[
         Label::bounded("input", 64),
-        Label::fixed("reason", &["series_limit", "duplicate", "label_conflict", "reset"]),
+        Label::fixed("reason", &["series_limit", "duplicate", "label_conflict", "reset", "stale"]),
     ],
 )
 .since(Since::Start);
@@ -394,8 +394,7 @@ impl Input for Agent {
 /// Delivers the figures of one pipeline. These are most of the agent's own series, so they do not take the
 /// way through the recorder, which would cost more than all other inputs together.
 fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
-    let input = figures.input.as_bytes();
-    let (state, losses) = (&figures.state, figures.losses);
+    let (input, state, losses) = (figures.input.as_bytes(), &figures.state, figures.losses);
     acc.put(&INPUT_UP, &[input], state.is_up());
     let info = [state.word(), state.variant(), state.reason()].map(str::as_bytes);
     acc.put(&INPUT_INFO, &[input, info[0], info[1], info[2]], 1.0);
@@ -433,6 +432,7 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
     acc.put(&INPUT_DROPPED, &[input, b"duplicate"], losses.duplicates);
     acc.put(&INPUT_DROPPED, &[input, b"label_conflict"], losses.conflicts);
     acc.put(&INPUT_DROPPED, &[input, b"reset"], losses.resets);
+    acc.put(&INPUT_DROPPED, &[input, b"stale"], losses.stale);
     acc.put(&INPUT_FOLDED, &[input], losses.folded);
 }
 

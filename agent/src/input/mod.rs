@@ -166,6 +166,11 @@ pub trait Input: Any + Send {
         self.kernel_object().map(|object| object.variant.clone())
     }
 
+    /// Samples that it did not deliver because they were too old, so far.
+    fn stale(&self) -> u64 {
+        0
+    }
+
     /// The same as a check, if it is one.
     fn check(&mut self) -> Option<&mut dyn check::PodInput> {
         None
@@ -358,6 +363,11 @@ impl Pattern {
             (Some(regex), Err(_)) => regex.is_match(&String::from_utf8_lossy(text)),
             (None, _) => false,
         }
+    }
+
+    /// The pattern itself; empty when there is none.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("", regex_lite::Regex::as_str)
     }
 
     /// Whether there is a pattern at all.

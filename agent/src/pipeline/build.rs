@@ -3,8 +3,11 @@
 use super::{
     InputPipeline, Owners, Pipeline, QueryPipeline,
     cadvisor::{self, CadvisorPipeline},
+    checks::{Checks, Runner},
 };
-use crate::{bpf::Loader, config::PipelineConfig, container::Directory, pod::Helpers, source::Roots};
+use crate::{
+    bpf::Loader, catalogue::Source, config::PipelineConfig, container::Directory, pod::Helpers, source::Roots,
+};
 
 /// What pipelines are built with.
 #[derive(Clone, Debug)]
@@ -17,13 +20,16 @@ pub struct Kit {
     pub owners: Option<Owners>,
     /// Where checks are executed, or why they cannot be.
     pub helpers: Result<Helpers, String>,
+    /// The thread that checks and discovery run on.
+    pub runner: Runner,
 }
 
 impl Kit {
     /// One for the host's own numbers, and nothing else.
     pub fn of(roots: &Roots) -> Self {
-        let helpers = Err("checks need helpers, and there are none".to_owned());
-        Self { roots: roots.clone(), containers: Directory::none(), owners: None, helpers }
+        let helpers = Err("checks need helpers, which are started with the agent: restart it".to_owned());
+        let (containers, runner) = (Directory::none(), Runner::default());
+        Self { roots: roots.clone(), containers, owners: None, helpers, runner }
     }
 }
 
@@ -44,6 +50,13 @@ pub fn build(config: &PipelineConfig, kit: &Kit, opening: Opening<'_>) -> Box<dy
     }
     if config.from.is_some() {
         return Box::new(QueryPipeline::new(config));
+    }
+    if let Source::Check(needs) = config.def.source
+        && config.enabled
+    {
+        // What it replaces hands over what it knows, whatever it is.
+        let checks = Checks::new(config, needs, kit);
+        return Box::new(InputPipeline::new(&Checks::around(config), Box::new(checks)));
     }
     let pipeline = match opening {
         Opening::AtStart(loader) => InputPipeline::open(config, &kit.roots, loader),

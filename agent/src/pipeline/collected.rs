@@ -239,7 +239,8 @@ impl Pipeline for InputPipeline {
     }
 
     fn losses(&self) -> Losses {
-        self.queries.losses().and(&self.store)
+        let stale = self.input.as_ref().map_or(0, |input| input.stale());
+        self.queries.losses().and(&self.store) + Losses { stale, ..Losses::default() }
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {

@@ -5,6 +5,7 @@
 mod build;
 mod bursts;
 pub mod cadvisor;
+pub mod checks;
 mod collected;
 mod owners;
 pub mod query;
@@ -21,6 +22,7 @@ use std::{
 pub use self::{
     build::{Kit, Opening, build},
     bursts::BurstsConfig,
+    checks::{CheckConfig, Checks, Runner, Selector},
     collected::InputPipeline,
     owners::{Attribute, MOST_ATTRIBUTES, Owners},
     query::{Query, QueryConfig, QueryPipeline},
@@ -128,6 +130,8 @@ pub struct Losses {
     pub resets: u64,
     /// Not lost: shown as part of a series called `other`.
     pub folded: u64,
+    /// Results of checks that were too old to be delivered.
+    pub stale: u64,
     /// Whole collections that queries left out, because they took so long that rates over them would be wrong.
     pub held_up: u64,
 }
@@ -141,6 +145,7 @@ impl Losses {
             conflicts: store.conflicts,
             resets: store.resets,
             folded: store.folded,
+            stale: 0,
             held_up: 0,
         }
     }
@@ -156,6 +161,7 @@ impl Add for Losses {
             conflicts: self.conflicts + more.conflicts,
             resets: self.resets + more.resets,
             folded: self.folded + more.folded,
+            stale: self.stale + more.stale,
             held_up: self.held_up + more.held_up,
         }
     }

@@ -3,6 +3,7 @@
 use super::{Choice, Key, Slot, Unset};
 use crate::{
     config::{Config, OutputConfig, OutputFormat, OutputKind, PipelineConfig},
+    input::check::NetworkMode,
     pipeline::TagPolicy,
 };
 
@@ -236,6 +237,42 @@ pub static OUTPUT_KEYS: &[Key<OutputConfig>] = &[
         name: "queue",
         slot: Slot::Bytes(|output| &mut output.queue),
         help: "Encoded pages that wait to be written; one for which there is no room is dropped and counted.",
+        unset: None,
+    },
+];
+
+/// The keys that an input which is a check has beside those of every input.
+pub static CHECK_KEYS: &[Key<PipelineConfig>] = &[
+    Key {
+        name: "target",
+        slot: Slot::Target(|pipeline| &mut pipeline.check.target),
+        help: "Containers in whose namespaces it is executed: globs on `namespace`, `pod`, `container`, `image` and \
+               `runtime`, and tables of globs on `labels` and `annotations`, all of which must fit.",
+        unset: Some(Unset { means: "the host is the target", example: "{ pod = \"web-*\" }" }),
+    },
+    Key {
+        name: "concurrency",
+        slot: Slot::Count(|pipeline| &mut pipeline.check.concurrency),
+        help: "Targets that are checked at once; those that were slow the last time have half of it at most.",
+        unset: None,
+    },
+    Key {
+        name: "rate",
+        slot: Slot::Limit(|pipeline| &mut pipeline.check.rate),
+        help: "Checks that are started in a second, at most; 0 is no limit.",
+        unset: None,
+    },
+    Key {
+        name: "network_mode",
+        slot: Slot::Choice(Choice {
+            words: &["pod", "agent"],
+            get: |pipeline| usize::from(pipeline.check.network_mode == NetworkMode::Agent),
+            set: |pipeline, which| {
+                pipeline.check.network_mode = [NetworkMode::Pod, NetworkMode::Agent][which];
+            },
+        }),
+        help: "Where a target is checked from: `pod` is in its namespaces, `agent` is from outside, for what options take \
+               of the target, such as its address.",
         unset: None,
     },
 ];
