@@ -19,10 +19,13 @@ use tokio::{
 use crate::{
     bpf::{Guard, Loader, Pinning, Sampler},
     budget::{self, Keeper},
+    catalogue::Source,
     config::Config,
     engine::{Engine, Report},
+    input::InputDef,
     output::{Door, Format, Page, Refused, Reload, SinkStatus, Want, serve},
     pipeline::{Kit, Opening, Pipeline, build},
+    pod::Helpers,
     privilege, sys,
     tasks::{self, Outputs, Reloader, Requests, Setup},
     telemetry,
@@ -53,13 +56,21 @@ pub struct Opened {
 /// thread may have been started before. `timed` has the kernel time its programs from now on.
 pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     telemetry::started();
+    // First of all: little is open that the spawner could inherit. Without checks there is none, because it keeps
+    // privileges that nothing else has.
+    let mut kit = Kit::of(&config.roots);
+    if has_checks(config) {
+        kit.helpers = Helpers::start();
+        if let Err(error) = &kit.helpers {
+            tracing::warn!(error, "there are no helpers, so checks are not executed in containers");
+        }
+    }
     allow_descriptors();
     let mut loader = if config.ebpf {
         Loader::new(&config.roots.sysfs, pinning)
     } else {
         Loader::off("kernel programs are switched off (--no-ebpf, or ebpf.enabled = false)")
     };
-    let kit = Kit::of(&config.roots);
     let pipelines = config
         .pipelines
         .iter()
@@ -83,6 +94,11 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     }
     sys::trim_memory();
     Opened { pipelines, kit, guard, sampler, untimed }
+}
+
+fn has_checks(config: &Config) -> bool {
+    let is_check = |def: &InputDef| matches!(def.source, Source::Check(_));
+    config.pipelines.iter().any(|pipeline| pipeline.enabled && is_check(pipeline.def))
 }
 
 /// Takes as many descriptors as the process may have: kernel programs and kept files are hundreds, and the lower
