@@ -360,6 +360,11 @@ impl Pattern {
         }
     }
 
+    /// The pattern itself; empty when there is none.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("", regex_lite::Regex::as_str)
+    }
+
     /// Whether there is a pattern at all.
     pub fn is_set(&self) -> bool {
         self.0.is_some()
