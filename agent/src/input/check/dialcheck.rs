@@ -18,8 +18,8 @@ use std::{
 
 use pitot_common::histogram::{OCTAVE_SLOTS, Scale};
 
-pub use self::settings::{Network, Settings};
 use self::dial::{Plan, Try, Verdict};
+pub use self::settings::{Network, Settings};
 use super::{
     EXECUTED, FAILURES, HelperError, Inside, NetworkMode, PodInput, Request, collect_here,
     reach::{Failure, Patience, Reactor, Reason, with_grace},
@@ -39,9 +39,7 @@ pub static DEF: InputDef = InputDef {
     // Most unix sockets are only for their own user.
     source: Source::Check(&CheckDef { namespaces: &[Namespace::Net], as_target: true, executes: false }),
     cost: "one connection for each port and try",
-    metrics: &[
-        &EXECUTED, &FAILURES, &UP, &DOWN, &SUCCESS, &CONNECT, &ANSWER, &ATTEMPTS, &SECONDS,
-    ],
+    metrics: &[&EXECUTED, &FAILURES, &UP, &DOWN, &SUCCESS, &CONNECT, &ANSWER, &ATTEMPTS, &SECONDS],
     options: settings::OPTIONS,
     open: |cx| Ok(Box::new(DialCheck::new(Settings::of(cx.options)?)?)),
 };
@@ -191,8 +189,8 @@ impl DialCheck {
         if let Some((_, plan)) = self.prepared.iter().find(|(known, _)| known == body) {
             return Ok(Arc::clone(plan));
         }
-        let settings =
-            serde_json::from_slice(body).map_err(|error| InputError::Other(format!("no settings: {error}")))?;
+        let settings = serde_json::from_slice(body)
+            .map_err(|error| InputError::Other(format!("no settings: {error}")))?;
         let plan = Arc::new(Plan::new(settings).map_err(InputError::Other)?);
         if self.prepared.len() == MOST_PREPARED {
             self.prepared.remove(0);
@@ -348,9 +346,12 @@ impl Accumulator for Tap<'_> {
         let is = |metric| std::ptr::eq(sample.metric, metric);
         let Value::Number(value) = sample.value else { return };
         let port = sample.labels.first().copied();
-        let Some(index) = self.kept.iter().position(|kept| Some(kept.port.as_bytes()) == port) else { return };
+        let Some(index) = self.kept.iter().position(|kept| Some(kept.port.as_bytes()) == port) else {
+            return;
+        };
         let kept = &mut self.kept[index];
-        let word = sample.labels.get(1).and_then(|word| WORDS.iter().position(|known| known.as_bytes() == *word));
+        let word =
+            sample.labels.get(1).and_then(|word| WORDS.iter().position(|known| known.as_bytes() == *word));
         if is(&CONNECT) || is(&ANSWER) {
             let Ok(time) = Duration::try_from_secs_f64(value) else { return };
             self.last[index][usize::from(is(&ANSWER))] = Some(value);

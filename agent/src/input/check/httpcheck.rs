@@ -78,8 +78,7 @@ const WORDS: [&str; RESULTS.len()] = {
 const REASONS: &[&str] = WORDS.split_at(1).1;
 
 /// From a loopback to the longest patience that makes sense.
-const TIMES: Buckets =
-    Buckets { scale: Scale::NanosecondOctaves, slots: OCTAVE_SLOTS, first: -14, last: 5 };
+const TIMES: Buckets = Buckets { scale: Scale::NanosecondOctaves, slots: OCTAVE_SLOTS, first: -14, last: 5 };
 
 static UP: Metric = Metric::gauge("up", "Whether the target answered as it should.", &[]);
 static DOWN: Metric = Metric::gauge(
@@ -99,8 +98,11 @@ static TOTAL: Metric = Metric::gauge(
     &[],
 )
 .unit(Unit::Seconds);
-static STATUS: Metric =
-    Metric::gauge("status_code", "Status code of the last answer, after the redirects that were followed.", &[]);
+static STATUS: Metric = Metric::gauge(
+    "status_code",
+    "Status code of the last answer, after the redirects that were followed.",
+    &[],
+);
 static BODY: Metric =
     Metric::gauge("body_bytes", "Bytes of the last answer's body that were read.", &[]).unit(Unit::Bytes);
 static TRUNCATED: Metric = Metric::gauge(
@@ -197,8 +199,8 @@ impl HttpCheck {
         if let Some(index) = self.prepared.iter().position(|prepared| prepared.body == body) {
             return Ok(index);
         }
-        let settings =
-            serde_json::from_slice(body).map_err(|error| InputError::Other(format!("no settings: {error}")))?;
+        let settings = serde_json::from_slice(body)
+            .map_err(|error| InputError::Other(format!("no settings: {error}")))?;
         let plan = Plan::new(settings).map_err(InputError::Other)?;
         if self.prepared.len() == MOST_PREPARED {
             self.prepared.remove(0);
@@ -276,8 +278,7 @@ impl PodInput for HttpCheck {
 
 /// Writes what was found into a response.
 fn write(found: &Found, reason: Option<Reason>, to: &mut wire::Response) -> Result<(), wire::WireError> {
-    let mut put =
-        |metric, labels: &[&[u8]], value: f64| to.put(&DEF, metric, labels, value);
+    let mut put = |metric, labels: &[&[u8]], value: f64| to.put(&DEF, metric, labels, value);
     put(&UP, &[], f64::from(u8::from(reason.is_none())))?;
     if let Some(reason) = reason {
         put(&DOWN, &[reason.word().as_bytes()], 1.0)?;

@@ -168,10 +168,7 @@ impl Patience {
     }
 
     /// Waits for something, as long as this lasts.
-    pub(super) async fn wait<T>(
-        self,
-        what: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+    pub(super) async fn wait<T>(self, what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         timeout(self.share(1), pin!(what)).await.unwrap_or_else(|_| Err(self.is_over()))
     }
 }
@@ -197,7 +194,9 @@ impl Reactor {
     /// Runs something to its end.
     pub(super) fn run<F: Future>(&mut self, what: F) -> Result<F::Output, InputError> {
         if Handle::try_current().is_ok() {
-            return Err(InputError::Other("a check waits, so it cannot run where others must not".to_owned()));
+            return Err(InputError::Other(
+                "a check waits, so it cannot run where others must not".to_owned(),
+            ));
         }
         let runtime = match &mut self.0 {
             Some(runtime) => runtime,

@@ -68,7 +68,11 @@ impl Plan {
 type Tries = Result<Vec<Try>, Failure>;
 
 /// Tries every port as often as the plan wants, all ports at the same time. In the order of the plan.
-pub(super) async fn ports(plan: &Arc<Plan>, inside: &Inside, patience: Patience) -> Result<Vec<Vec<Try>>, Failure> {
+pub(super) async fn ports(
+    plan: &Arc<Plan>,
+    inside: &Inside,
+    patience: Patience,
+) -> Result<Vec<Vec<Try>>, Failure> {
     let hosts = match hosts(&plan.settings.host, inside, patience) {
         Ok(hosts) => hosts,
         Err(Failure::Down(reason)) => {
@@ -188,7 +192,9 @@ async fn datagram(plan: &Plan, addresses: &[SocketAddr], share: Patience) -> Res
     for (index, &address) in addresses.iter().enumerate() {
         let part = share.within(share.share(addresses.len() - index));
         match part.wait(exchange(plan, address)).await {
-            Ok(true) => return Ok(Try { connect: None, answer: Some(began.elapsed()), verdict: Verdict::Up }),
+            Ok(true) => {
+                return Ok(Try { connect: None, answer: Some(began.elapsed()), verdict: Verdict::Up });
+            }
             Ok(false) => last.verdict = Verdict::Down(Reason::Answer),
             Err(Failure::Down(Reason::Timeout)) if plan.expect.is_none() => last.verdict = Verdict::Silent,
             Err(Failure::Down(reason)) => last.verdict = Verdict::Down(reason),

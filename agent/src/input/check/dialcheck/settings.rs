@@ -159,7 +159,9 @@ impl Settings {
                 }
             }
             (Network::Tcp | Network::Udp, _) => {
-                return Err("`path` is for `network = \"unix\"`: leave it out, or change the network".to_owned());
+                return Err(
+                    "`path` is for `network = \"unix\"`: leave it out, or change the network".to_owned()
+                );
             }
         }
         if self.host.is_empty() || self.host.contains(['[', ']', '/', ' ']) {

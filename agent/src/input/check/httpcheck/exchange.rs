@@ -12,7 +12,7 @@ use hyper::{
     Request, Response,
     body::{Body, Bytes, Incoming},
     client::conn::http1,
-    header::{HOST, HeaderValue, LOCATION},
+    header::{HOST, HeaderValue, LOCATION, TRANSFER_ENCODING},
 };
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -85,12 +85,8 @@ pub(super) async fn check(
     found: &mut Found,
 ) -> Result<(), Failure> {
     let began = Instant::now();
-    let mut hop = Hop {
-        uri: plan.uri.clone(),
-        method: plan.method.clone(),
-        body: plan.body.clone(),
-        is_own: true,
-    };
+    let mut hop =
+        Hop { uri: plan.uri.clone(), method: plan.method.clone(), body: plan.body.clone(), is_own: true };
     loop {
         let addresses = resolve(&hop, inside, patience, found)?;
         let connecting = Instant::now();
@@ -101,9 +97,7 @@ pub(super) async fn check(
         let turn = if hop.is_secure() {
             let tls = match &mut *tls {
                 Some(tls) => tls,
-                none => {
-                    none.insert(Tls::new(&plan.roots, plan.settings.verify).map_err(Failure::Unknown)?)
-                }
+                none => none.insert(Tls::new(&plan.roots, plan.settings.verify).map_err(Failure::Unknown)?),
             };
             let shaking = Instant::now();
             let given = &plan.settings.server_name;
@@ -180,7 +174,9 @@ where
             return Ok(Turn::Redirected(Response::from_parts(head, ())));
         }
         let received = Instant::now();
-        match transfer(body, plan, found).await {
+        let ends_with_connection =
+            body.size_hint().exact().is_none() && !head.headers.contains_key(TRANSFER_ENCODING);
+        match transfer(body, plan, ends_with_connection, found).await {
             Ok(body) => {
                 found.note(Phase::Transfer, received);
                 Ok(Turn::Answered(body))
@@ -218,9 +214,13 @@ fn request(plan: &Plan, hop: &Hop) -> Result<Request<Full<Bytes>>, Failure> {
 }
 
 /// Reads the body, up to the limit.
-async fn transfer(mut body: Incoming, plan: &Plan, found: &mut Found) -> Result<Vec<u8>, Failure> {
+async fn transfer(
+    mut body: Incoming,
+    plan: &Plan,
+    ends_with_connection: bool,
+    found: &mut Found,
+) -> Result<Vec<u8>, Failure> {
     let limit = plan.settings.body_limit as usize;
-    let ends_with_connection = !body.is_end_stream() && body.size_hint().exact().is_none();
     let (mut kept, mut read) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let data = match frame.map(hyper::body::Frame::into_data) {

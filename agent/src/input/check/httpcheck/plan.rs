@@ -14,13 +14,8 @@ use rustls::RootCertStore;
 use super::{Settings, tls};
 
 /// Headers that say how the message ends and who follows whom: those are not for the configuration.
-const FRAMING: &[HeaderName] = &[
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+const FRAMING: &[HeaderName] =
+    &[header::CONNECTION, header::CONTENT_LENGTH, header::EXPECT, header::TRANSFER_ENCODING, header::UPGRADE];
 /// Who asks, unless the configuration says otherwise.
 const AGENT: &str = concat!("pitot/", env!("CARGO_PKG_VERSION"));
 
@@ -112,8 +107,9 @@ fn headers(lines: &[String]) -> Result<HeaderMap, String> {
         // The value may be a secret: no message repeats it.
         let name: HeaderName =
             name.trim().parse().map_err(|_| format!("`headers`: {name:?} is not the name of a header"))?;
-        let value = HeaderValue::from_str(value.trim())
-            .map_err(|_| format!("`headers`: the value of `{name}` has characters that no header may have"))?;
+        let value = HeaderValue::from_str(value.trim()).map_err(|_| {
+            format!("`headers`: the value of `{name}` has characters that no header may have")
+        })?;
         if FRAMING.contains(&name) {
             return Err(format!("`headers`: `{name}` follows from the request and is not given"));
         }

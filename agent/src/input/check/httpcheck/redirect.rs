@@ -40,7 +40,8 @@ impl Hop {
             303 => self.method != Method::HEAD,
             _ => false,
         };
-        let (method, body) = if is_get { (Method::GET, Bytes::new()) } else { (self.method.clone(), self.body.clone()) };
+        let (method, body) =
+            if is_get { (Method::GET, Bytes::new()) } else { (self.method.clone(), self.body.clone()) };
         let mut next = Self { uri, method, body, is_own: false };
         next.is_own = self.is_own && self.origin() == next.origin();
         Some(next)
@@ -72,7 +73,8 @@ fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
         format!("{scheme}://{authority}{}", without_dots(&format!("{above}/{reference}")))
     };
     let uri: Uri = whole.parse().ok()?;
-    let is_known = matches!(uri.scheme(), Some(scheme) if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
+    let is_known =
+        matches!(uri.scheme(), Some(scheme) if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
     let authority = uri.authority()?;
     // Who is named there is not who was configured.
     (is_known && !authority.host().is_empty() && !authority.as_str().contains('@')).then_some(uri)
@@ -135,7 +137,11 @@ mod tests {
             ("", "http://a:81/b/c/d?q"),
             ("http://[::1]:8080/", "http://[::1]:8080/"),
         ] {
-            assert_eq!(resolve(&base, reference).map(|uri| uri.to_string()).as_deref(), Some(whole), "{reference}");
+            assert_eq!(
+                resolve(&base, reference).map(|uri| uri.to_string()).as_deref(),
+                Some(whole),
+                "{reference}"
+            );
         }
         for nowhere in ["ftp://x/", "mailto:me", "http://", "http://u:p@x/", "javascript:0", "http://a b/"] {
             assert_eq!(resolve(&base, nowhere), None, "{nowhere}");
