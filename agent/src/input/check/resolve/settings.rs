@@ -51,7 +51,7 @@ impl Settings {
     }
 
     /// What cannot be understood is passed over, as the C library does.
-    pub(super) fn parse(content: &[u8]) -> Self {
+    pub(crate) fn parse(content: &[u8]) -> Self {
         let (config, _) = Config::parse_with_errors(content);
         let mut servers: Vec<_> = config.nameservers.iter().take(SERVERS).map(address).collect();
         if servers.is_empty() {
