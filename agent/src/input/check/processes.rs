@@ -1,6 +1,6 @@
 //! Processes, threads and open files of a PID namespace.
 
-mod record;
+pub(super) mod record;
 mod sum;
 
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ static STATES: Metric = Metric::gauge(
 );
 static OPEN_FILES: Metric = Metric::gauge(
     "open_files",
-    "Open files of all processes; one that two of them share counts twice. Kernels before 6.2 do not tell.",
+    "Open files of all processes, those that several of them share once for each; kernels before 6.2 do not tell.",
     &[],
 );
 static OPEN_FILES_MOST: Metric =

@@ -1,22 +1,29 @@
 //! What the kernel tells of one process: its line of numbers, and its limit of open files.
 
+use std::time::Duration;
+
+use nix::{
+    time::{ClockId, clock_gettime},
+    unistd::{SysconfVar, sysconf},
+};
+
 use crate::source::parse;
 
 /// Numbers of a process, from `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// The letter of `ps`.
-    pub(super) state: u8,
-    pub(super) threads: u64,
+    pub(crate) state: u8,
+    pub(crate) threads: u64,
     /// In ticks since boot.
-    pub(super) started: u64,
+    pub(crate) started: u64,
     /// Pages in memory.
-    pub(super) resident: u64,
+    pub(crate) resident: u64,
 }
 
 impl Record {
     /// From the line. The name stands in brackets and may hold anything, brackets too: the last one ends it.
-    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let end = line.iter().rposition(|&b| b == b')')?;
         let mut fields = parse::fields(line.get(end + 1..)?.trim_ascii_end());
         let state = *fields.next()?.first()?;
@@ -27,6 +34,18 @@ impl Record {
         let resident = parse::signed(fields.nth(1)?)?;
         Some(Self { state, threads, started, resident: u64::try_from(resident).unwrap_or(0) })
     }
+
+    /// For how long it has been there.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).ok().map(Duration::from)?;
+        now.checked_sub(Duration::from_millis(self.started.checked_mul(1000)? / ticks()))
+    }
+}
+
+/// Ticks of start times in a second.
+pub(super) fn ticks() -> u64 {
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok());
+    ticks.filter(|&ticks| ticks > 0).unwrap_or(100)
 }
 
 /// The soft limit of open files, from `/proc/PID/limits`; none is unlimited.
@@ -58,7 +77,10 @@ mod tests {
             Max processes             4096                 4096                 processes \n\
             Max open files            1024                 524288               files     \n";
         assert_eq!(open_files_limit(limits), Some(1024));
-        assert_eq!(open_files_limit(b"Max open files            unlimited            unlimited  files\n"), None);
+        assert_eq!(
+            open_files_limit(b"Max open files            unlimited            unlimited  files\n"),
+            None
+        );
         assert_eq!(open_files_limit(b"Max open files"), None);
     }
 

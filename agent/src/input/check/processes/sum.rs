@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, fstat, openat};
 
 use super::{
     super::Dir,
-    record::{Record, open_files_limit},
+    record::{Record, open_files_limit, ticks},
 };
 use crate::source::parse;
 
@@ -51,7 +51,8 @@ impl Sum {
     /// Reads what every process tells, of `most` processes.
     pub(super) fn of(procfs: &Dir, most: u64, deadline: Instant) -> io::Result<Self> {
         let mut sum = Self::default();
-        let listing = openat(procfs, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let listing =
+            openat(procfs, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         for entry in rustix::fs::Dir::new(listing)? {
             let entry = entry?;
             let name = entry.file_name().to_str().unwrap_or_default();
@@ -68,7 +69,9 @@ impl Sum {
             // One that ended since it was listed is in no number.
             let Ok(line) = procfs.read(&format!("{name}/stat"), LONGEST) else { continue };
             let Some(record) = Record::parse(&line) else {
-                return Err(io::Error::other(format!("the kernel's line of process {name} has another form")));
+                return Err(io::Error::other(format!(
+                    "the kernel's line of process {name} has another form"
+                )));
             };
             sum.add(record);
             sum.add_files(procfs, name);
@@ -101,7 +104,9 @@ impl Sum {
             return;
         }
         let limits = procfs.read(&format!("{name}/limits"), LONGEST);
-        if let Some(limit) = limits.ok().and_then(|limits| open_files_limit(&limits)).filter(|&limit| limit > 0) {
+        if let Some(limit) =
+            limits.ok().and_then(|limits| open_files_limit(&limits)).filter(|&limit| limit > 0)
+        {
             let share = open as f64 / limit as f64;
             self.files.nearest = Some(self.files.nearest.unwrap_or(0.0).max(share));
         }
@@ -114,20 +119,17 @@ impl Sum {
 
     /// Memory in bytes.
     pub(super) fn resident_bytes(&self) -> u64 {
-        self.resident.saturating_mul(system(SysconfVar::PAGE_SIZE, 4096))
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| u64::try_from(bytes).ok());
+        self.resident.saturating_mul(page.unwrap_or(4096))
     }
 
     /// Since 1970, in seconds: when the first and the last was started.
     pub(super) fn start_times(&self) -> Option<(f64, f64)> {
         let (first, last) = self.started?;
-        let (ticks, boot) = (system(SysconfVar::CLK_TCK, 100), boot_time()?);
-        let seconds = |started: u64| boot + started as f64 / ticks as f64;
+        let boot = boot_time()?;
+        let seconds = |started: u64| boot + started as f64 / ticks() as f64;
         Some((seconds(first), seconds(last)))
     }
-}
-
-fn system(variable: SysconfVar, otherwise: u64) -> u64 {
-    sysconf(variable).ok().flatten().and_then(|value| u64::try_from(value).ok()).unwrap_or(otherwise)
 }
 
 /// When the clock of start times began, since 1970. In hundredths of a second, so that the little time between
