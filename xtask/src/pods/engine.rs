@@ -5,7 +5,6 @@ use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::Mutex,
     time::Duration,
 };
 
@@ -25,7 +24,6 @@ pub struct Engine {
     /// Where the group of a container is, and what its name begins with.
     group: &'static str,
     folder: Shared,
-    containers: Mutex<Vec<String>>,
     _daemon: Daemon,
 }
 
@@ -90,12 +88,12 @@ impl Engine {
         let log = place.join("log");
         let daemon =
             Daemon::start(network, command, &log, || call(&socket, "GET", "/_ping", None).map(drop))?;
-        folder.will_make_cgroup("libpod_parent/conmon")?;
+        folder.will_share_cgroup("libpod_parent/conmon")?;
         Ok(Self::with(socket, "libpod_parent/libpod-", folder, daemon))
     }
 
     fn with(socket: PathBuf, group: &'static str, folder: &Shared, daemon: Daemon) -> Self {
-        Self { socket, group, folder: folder.clone(), containers: Mutex::default(), _daemon: daemon }
+        Self { socket, group, folder: folder.clone(), _daemon: daemon }
     }
 
     /// Where it listens.
@@ -122,9 +120,6 @@ impl Engine {
         let created = self.post(&path, Body("application/json", body.as_bytes()))?;
         let id = created["Id"].as_str().context("a container without identity")?;
         self.folder.will_make_cgroup(&format!("{}{id}", self.group))?;
-        if let Ok(mut containers) = self.containers.lock() {
-            containers.push(id.to_owned());
-        }
         self.post(&format!("/v1.41/containers/{id}/start"), Body("application/json", b""))?;
         let inspected = call(&self.socket, "GET", &format!("/v1.41/containers/{id}/json"), None)?;
         Running::new(id, name, &inspected["State"]["Pid"])
@@ -135,17 +130,15 @@ impl Engine {
         self.forget(&container.id)
     }
 
-    /// Removes all containers.
+    /// Removes all containers, whoever started them.
     pub(super) fn clear(&self) -> Result<()> {
-        let all = self.containers.lock().map(|containers| containers.clone()).unwrap_or_default();
-        all.iter().try_for_each(|id| self.forget(id))
+        let listed = call(&self.socket, "GET", "/v1.41/containers/json?all=true", None)?;
+        let ids = listed.as_array().into_iter().flatten().filter_map(|container| container["Id"].as_str());
+        ids.into_iter().try_for_each(|id| self.forget(id))
     }
 
     fn forget(&self, id: &str) -> Result<()> {
         call(&self.socket, "DELETE", &format!("/v1.41/containers/{id}?force=true"), None)?;
-        if let Ok(mut containers) = self.containers.lock() {
-            containers.retain(|known| known != id);
-        }
         sweep::remove_cgroups(&format!("{}{id}", self.group));
         Ok(())
     }

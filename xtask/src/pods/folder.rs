@@ -65,6 +65,11 @@ impl Folder {
         self.note(&format!("cgroup {path}"))
     }
 
+    /// The same for one that others may have to do with.
+    pub(super) fn will_share_cgroup(&self, path: &str) -> Result<()> {
+        self.note(&format!("shared {path}"))
+    }
+
     fn note(&self, line: &str) -> Result<()> {
         let mut file = OpenOptions::new().create(true).append(true).open(journal(self.path()))?;
         Ok(writeln!(file, "{line}")?)
@@ -74,7 +79,10 @@ impl Folder {
 /// What had been written down.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
+    /// Control groups, and everything in them.
     pub(super) cgroups: Vec<String>,
+    /// Control groups that go when they are empty.
+    pub(super) shared: Vec<String>,
     pub(super) new: Vec<PathBuf>,
 }
 
@@ -85,6 +93,7 @@ impl Notes {
         for line in text.lines() {
             match line.split_once(' ') {
                 Some(("cgroup", path)) => notes.cgroups.push(path.to_owned()),
+                Some(("shared", path)) => notes.shared.push(path.to_owned()),
                 Some(("new", path)) if SIDE_EFFECTS.contains(&path) => notes.new.push(path.into()),
                 _ => {}
             }

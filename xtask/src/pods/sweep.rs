@@ -16,6 +16,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::Value;
 
 use super::folder::Notes;
 
@@ -28,7 +29,9 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Removes everything that belongs to the lab in a folder, except the folder.
 pub(super) fn sweep(folder: &Path) {
-    let notes = Notes::read(folder);
+    let mut notes = Notes::read(folder);
+    // Somebody else may have asked the same runtimes for more.
+    notes.cgroups.extend(bundles(folder).iter().filter_map(|bundle| cgroup(bundle)));
     // Shims first say where their sockets are.
     let sockets = sockets(folder);
     let trees = trees();
@@ -48,7 +51,7 @@ pub(super) fn sweep(folder: &Path) {
     }
     unmount(folder);
     for tree in &trees {
-        for path in &notes.cgroups {
+        for path in notes.cgroups.iter().chain(&notes.shared) {
             remove_cgroup(tree, path);
         }
     }
@@ -150,6 +153,20 @@ fn tasks(folder: &Path) -> Vec<(String, PathBuf)> {
     let spaces = folders(&folder.join("state/io.containerd.runtime.v2.task"));
     let named = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     spaces.iter().flat_map(|space| folders(space).into_iter().map(move |task| (named(space), task))).collect()
+}
+
+/// What runc was given for each container.
+fn bundles(folder: &Path) -> Vec<PathBuf> {
+    let podman = folders(&folder.join("podman/root/overlay-containers"));
+    let podman = podman.into_iter().map(|container| container.join("userdata"));
+    tasks(folder).into_iter().map(|(_, task)| task).chain(podman).collect()
+}
+
+/// The control group that a container was to be in; one called as systemd calls it is written down in any case.
+fn cgroup(bundle: &Path) -> Option<String> {
+    let config: Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
+    let path = config["linux"]["cgroupsPath"].as_str()?.strip_prefix('/')?;
+    (!path.contains("..") && path.contains('/')).then(|| path.to_owned())
 }
 
 /// Where shims listen: in a folder that the runtime does not let choose.
