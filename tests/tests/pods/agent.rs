@@ -1,21 +1,18 @@
 //! An agent that checks pods.
 
 use std::{
-    env,
     fs::{self, File},
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
     process::{Child, Command},
-    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
-use xtask::{pods::Lab, sources};
+use xtask::pods::Lab;
 
-use crate::page::Page;
+use crate::{built, page::Page};
 
 /// For whatever takes long only on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,7 +44,7 @@ impl<'l> Agent<'l> {
         fs::write(&file, config).unwrap();
         let pipelines = config.lines().filter_map(|line| line.strip_prefix("[pipeline.")?.strip_suffix(']'));
         let inputs = ["agent"].into_iter().chain(pipelines).collect::<Vec<_>>().join(",");
-        let mut command = Command::new(binary());
+        let mut command = Command::new(built::program("pitot"));
         command.arg("--config").arg(&file).args(["--no-ebpf", "--listen", "127.0.0.1:0", "--input", &inputs]);
         command
             .stdout(File::create("/dev/null").unwrap())
@@ -148,19 +145,4 @@ impl Drop for Agent<'_> {
             assert!(!helpers.iter().any(is_left), "helpers outlive the agent that was killed");
         }
     }
-}
-
-/// The agent's program, made of the sources that are here.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        // Beside this test; with the test, so that libraries are made with the same features and none is made twice.
-        let this = env::current_exe().unwrap();
-        let folder = this.parent().unwrap().parent().unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(sources::root()).args(["build", "--quiet", "--locked", "--workspace"]);
-        let status = cargo.args(["--bin", "pitot", "--test", "pods"]).status().unwrap();
-        assert!(status.success(), "the agent cannot be built");
-        folder.join("pitot")
-    })
 }

@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "agents are started, waited for, and told by the environment")]
 
 mod agent;
+mod built;
 mod checks;
 mod churn;
 mod engines;
@@ -31,6 +32,7 @@ const TESTS: &[Test] = &[
     ("runtimes::a_pod_with_the_network_of_its_runtime", runtimes::a_pod_with_the_network_of_its_runtime),
     ("runtimes::nothing_is_left_of_a_deleted_pod", runtimes::nothing_is_left_of_a_deleted_pod),
     ("runtimes::pods_survive_their_runtime", runtimes::pods_survive_their_runtime),
+    ("runtimes::a_killed_lab_is_cleaned_up_by_the_next", runtimes::a_killed_lab_is_cleaned_up_by_the_next),
     ("runtimes::docker_and_podman_run_containers", runtimes::docker_and_podman_run_containers),
     ("checks::each_pod_answers_for_itself", checks::each_pod_answers_for_itself),
     ("checks::every_check_runs_in_a_pod", checks::every_check_runs_in_a_pod),
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
             return if env::var_os(REQUIRED).is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
+    let folder = lab.folder().display().to_string();
     let mut failed = Vec::new();
     for (name, test) in &chosen {
         let began = Instant::now();
@@ -87,16 +90,12 @@ fn main() -> ExitCode {
         println!("the runtimes could not be taken down in order: {error:#}");
         failed.push("down");
     }
-    let more = left::new_since(&before);
+    let more = left::new_since(&before, &folder);
     if !more.is_empty() {
         println!("left behind:\n{}", more.join("\n"));
         failed.push("nothing is left");
     }
-    println!(
-        "\n{} passed; {} failed {}",
-        chosen.len() - failed.len().min(chosen.len()),
-        failed.len(),
-        failed.join(" ")
-    );
+    let what = if failed.is_empty() { "none".to_owned() } else { failed.join(", ") };
+    println!("\n{} tests, failed: {what}", chosen.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

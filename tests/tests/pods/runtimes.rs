@@ -3,9 +3,11 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     os::unix::fs::MetadataExt,
+    path::Path,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +15,7 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 use xtask::pods::{ContainerSpec, Lab, PodSpec};
 
-use crate::left;
+use crate::{built, left};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
@@ -126,6 +128,40 @@ pub(crate) fn pods_survive_their_runtime(lab: &Lab) {
     lab.containerd_start().unwrap();
     assert_ne!(lab.containerd_pid(), before);
     pod.delete().unwrap();
+}
+
+pub(crate) fn a_killed_lab_is_cleaned_up_by_the_next(_lab: &Lab) {
+    let lab = || {
+        let mut command = Command::new(built::program("xtask"));
+        command.args(["pods", "--only", "containerd"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    };
+    let mut first = lab().arg("--web").spawn().unwrap();
+    let (mut folder, mut cgroups) = (String::new(), Vec::new());
+    for line in BufReader::new(first.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        if let Some(socket) = line.strip_prefix("PITOT_CRI=") {
+            folder = socket.strip_suffix("/containerd.sock").unwrap().to_owned();
+        }
+        if let Some((_, cgroup)) = line.split_once(": ") {
+            cgroups.push(cgroup.to_owned());
+        }
+        if line.starts_with("up after") {
+            break;
+        }
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(cgroups.len(), 2);
+    assert!(cgroups.iter().all(|cgroup| left::has_cgroup(cgroup)), "its pods go on without it");
+    assert!(!left::processes(&folder).is_empty());
+
+    let second = lab().args(["--", "true"]).output().unwrap();
+    assert!(second.status.success(), "{second:?}");
+    assert_eq!(left::processes(&folder), [""; 0]);
+    assert!(!cgroups.iter().any(|cgroup| left::has_cgroup(cgroup)));
+    assert!(!Path::new(&folder).exists());
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(&folder), "{mounts}");
 }
 
 pub(crate) fn docker_and_podman_run_containers(lab: &Lab) {
