@@ -117,8 +117,12 @@ mod tests {
         let mounts = of(TABLE).unwrap();
         let short: Vec<_> =
             mounts.list.iter().map(|m| (m.id, m.point.as_str(), m.read_only, m.may_hang)).collect();
-        let expected =
-            [(29, "/", false, false), (32, "/da ta", false, false), (33, "/mnt", false, true), (34, "/mnt/below", false, true)];
+        let expected = [
+            (29, "/", false, false),
+            (32, "/da ta", false, false),
+            (33, "/mnt", false, true),
+            (34, "/mnt/below", false, true),
+        ];
         assert_eq!(short, expected);
         assert_eq!((mounts.hidden, mounts.past_bound, mounts.unnamed), (1, 0, 0));
     }

@@ -106,7 +106,11 @@ fn what_lies_under_another_mount_is_not_reported_with_its_numbers() {
     let acc = check(&mut only("^/(proc|sys|dev)"), &target.inside());
     assert_eq!(acc.number("size_bytes", &["/mnt", "third", "tmpfs"]), Some(2_097_152.0));
     assert_eq!(acc.number("size_bytes", &["/mnt", "first", "tmpfs"]), None);
-    assert_eq!(acc.number("size_bytes", &["/mnt/below", "second", "tmpfs"]), None, "there is a directory of `third`");
+    assert_eq!(
+        acc.number("size_bytes", &["/mnt/below", "second", "tmpfs"]),
+        None,
+        "there is a directory of `third`"
+    );
     assert_eq!(acc.number("left_out", &["hidden"]), Some(2.0));
 }
 
@@ -149,7 +153,8 @@ fn after_a_timeout_what_may_hang_rests_for_a_while() {
 
 #[test]
 fn kinds_of_errors_are_reasons() {
-    let errors = [libc::EACCES, libc::ENOENT, libc::ESTALE, libc::ENOTCONN, libc::EIO, libc::ETIMEDOUT, libc::ELOOP];
+    let errors =
+        [libc::EACCES, libc::ENOENT, libc::ESTALE, libc::ENOTCONN, libc::EIO, libc::ETIMEDOUT, libc::ELOOP];
     for error in errors {
         assert!(REASONS.contains(&kind(&io::Error::from_raw_os_error(error))));
     }

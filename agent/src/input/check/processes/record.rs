@@ -58,7 +58,10 @@ mod tests {
             Max processes             4096                 4096                 processes \n\
             Max open files            1024                 524288               files     \n";
         assert_eq!(open_files_limit(limits), Some(1024));
-        assert_eq!(open_files_limit(b"Max open files            unlimited            unlimited  files\n"), None);
+        assert_eq!(
+            open_files_limit(b"Max open files            unlimited            unlimited  files\n"),
+            None
+        );
         assert_eq!(open_files_limit(b"Max open files"), None);
     }
 

@@ -51,7 +51,8 @@ impl Sum {
     /// Reads what every process tells, of `most` processes.
     pub(super) fn of(procfs: &Dir, most: u64, deadline: Instant) -> io::Result<Self> {
         let mut sum = Self::default();
-        let listing = openat(procfs, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let listing =
+            openat(procfs, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         for entry in rustix::fs::Dir::new(listing)? {
             let entry = entry?;
             let name = entry.file_name().to_str().unwrap_or_default();
@@ -68,7 +69,9 @@ impl Sum {
             // One that ended since it was listed is in no number.
             let Ok(line) = procfs.read(&format!("{name}/stat"), LONGEST) else { continue };
             let Some(record) = Record::parse(&line) else {
-                return Err(io::Error::other(format!("the kernel's line of process {name} has another form")));
+                return Err(io::Error::other(format!(
+                    "the kernel's line of process {name} has another form"
+                )));
             };
             sum.add(record);
             sum.add_files(procfs, name);
@@ -101,7 +104,9 @@ impl Sum {
             return;
         }
         let limits = procfs.read(&format!("{name}/limits"), LONGEST);
-        if let Some(limit) = limits.ok().and_then(|limits| open_files_limit(&limits)).filter(|&limit| limit > 0) {
+        if let Some(limit) =
+            limits.ok().and_then(|limits| open_files_limit(&limits)).filter(|&limit| limit > 0)
+        {
             let share = open as f64 / limit as f64;
             self.files.nearest = Some(self.files.nearest.unwrap_or(0.0).max(share));
         }

@@ -47,7 +47,8 @@ fn the_host_is_a_namespace_too() {
     assert!(number(&acc, "resident_bytes") > 1e6);
     let states: f64 = sum::STATES.iter().map(|state| acc.number("states", &[state]).unwrap()).sum();
     assert_eq!(states, present);
-    let (oldest, youngest) = (number(&acc, "oldest_start_time_seconds"), number(&acc, "youngest_start_time_seconds"));
+    let (oldest, youngest) =
+        (number(&acc, "oldest_start_time_seconds"), number(&acc, "youngest_start_time_seconds"));
     assert!(oldest <= youngest && youngest >= before - 1.0, "{oldest} {youngest} {before}");
     if let Some(most) = acc.number("open_files_most", &[]) {
         assert!(most >= 300.0 && number(&acc, "open_files") >= most);
@@ -66,7 +67,8 @@ fn a_namespace_of_its_own_has_its_own_processes() {
     // The first process of the namespace and one that it started; its /proc is seen through the first one's root.
     let script = "sleep 60 & echo ready; wait";
     let unshare = ["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", "-c", script];
-    let mut child = Command::new("unshare").args(unshare).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Command::new("unshare").args(unshare).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut ready = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
     let child = Started(child);
