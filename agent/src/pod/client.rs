@@ -11,7 +11,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::frames::{Asked, HEADER, Header, Kind, Refusal};
+use super::frames::{Asked, HEADER, Header, Kind, Refusal, frame};
 use crate::input::check::{HelperError, Request, wire::WireError};
 
 /// What is read at once, at least.
@@ -47,8 +47,9 @@ impl Client {
     /// Waits until a helper has arrived. Returns the inode of the network namespace that it is in, too.
     pub(super) async fn arrived(id: u32, connection: Connection) -> Result<(Self, u64), Trouble> {
         let mut stream = stream(connection)?;
-        let (header, body) = read(&mut stream).await?;
+        let Read { header, body, is_last } = read(&mut stream).await?;
         match header.kind {
+            Kind::Ready if is_last => Err(Trouble::Left),
             Kind::Ready => {
                 let inode = body.first_chunk().ok_or(WireError::Truncated)?;
                 let connection = stream.into_std().map_err(failed)?;
@@ -59,8 +60,12 @@ impl Client {
         }
     }
 
-    /// Asks for a check. Only when all is well there is a helper again.
-    pub(super) async fn ask(self, request: &Request, until: Instant) -> Result<(Vec<u8>, Self), Trouble> {
+    /// Asks for a check. The helper comes back if it stays.
+    pub(super) async fn ask(
+        self,
+        request: &Request,
+        until: Instant,
+    ) -> Result<(Vec<u8>, Option<Self>), Trouble> {
         let sequence = self.sequence.wrapping_add(1);
         let left: Duration = until.saturating_duration_since(Instant::now());
         let bytes = Asked { left, input: &request.input, body: &request.body }.frame(sequence)?;
@@ -68,12 +73,13 @@ impl Client {
         if stream.write_all(&bytes).await.is_err() {
             return Err(Trouble::Left);
         }
-        let (header, body) = read(&mut stream).await?;
+        let Read { header, body, is_last } = read(&mut stream).await?;
         match header.kind {
             Kind::Leaving => Err(Trouble::Left),
             Kind::Response if header.sequence == sequence => {
                 let connection = stream.into_std().map_err(failed)?;
-                Ok((body, Self { id: self.id, connection, sequence }))
+                let stays = Self { id: self.id, connection, sequence };
+                Ok((body, (!is_last).then_some(stays)))
             }
             Kind::Response => Err(WireError::Malformed("sequence").into()),
             _ => Err(WireError::Malformed("kind").into()),
@@ -89,8 +95,16 @@ fn failed(error: io::Error) -> HelperError {
     HelperError::Failed(error.to_string())
 }
 
-/// Reads one frame. There is nothing to say that comes with more.
-async fn read(stream: &mut UnixStream) -> Result<(Header, Vec<u8>), Trouble> {
+/// A frame.
+struct Read {
+    header: Header,
+    body: Vec<u8>,
+    /// The helper has said that it leaves, too.
+    is_last: bool,
+}
+
+/// Reads one frame. All that may come with it is that the helper leaves: its target may end at any time.
+async fn read(stream: &mut UnixStream) -> Result<Read, Trouble> {
     let mut bytes = Vec::with_capacity(CHUNK);
     let mut known: Option<Header> = None;
     loop {
@@ -101,11 +115,13 @@ async fn read(stream: &mut UnixStream) -> Result<(Header, Vec<u8>), Trouble> {
         }
         if let Some(header) = known {
             let whole = HEADER + header.length;
-            if bytes.len() > whole {
-                return Err(WireError::TooLong.into());
-            }
-            if bytes.len() == whole {
-                return Ok((header, bytes.split_off(HEADER)));
+            if let Some(rest) = bytes.get(whole..) {
+                if !frame(Kind::Leaving, 0, &[])?.starts_with(rest) {
+                    return Err(WireError::TooLong.into());
+                }
+                let is_last = !rest.is_empty();
+                bytes.truncate(whole);
+                return Ok(Read { header, body: bytes.split_off(HEADER), is_last });
             }
         }
         // Reads no more than the room that there is, which the lines above bound.

@@ -12,7 +12,6 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::{
     fs::{AtFlags, Mode, OFlags, openat, statat},
-    io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string,
         fsmount, fsopen, open_tree,
@@ -24,7 +23,7 @@ use rustix::{
 use super::{
     frames::Refusal,
     orders::{Expected, Needs},
-    process::{Identity, Process},
+    process::{Identity, Process, ended_or},
     spawner::Host,
 };
 use crate::{catalogue::Namespace, sys};
@@ -60,10 +59,7 @@ pub(super) fn container(host: &Host, needs: Needs, expected: &Expected) -> Resul
     let target = Process::open(&host.proc, expected.pid)?;
     let pid = i32::try_from(expected.pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Refusal::NoTarget("not a number of a process".to_owned()))?;
-    let life = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return Err(Refusal::NoTarget("its process has ended".to_owned())),
-        life => life.map_err(failed("pidfd_open"))?,
-    };
+    let life = pidfd_open(pid, PidfdFlags::empty()).map_err(ended_or("pidfd_open"))?;
     target.expect(expected)?;
     let root = target.root()?;
     let identity = if needs.as_target() { target.identity()? } else { Identity::nobody() };
@@ -80,7 +76,7 @@ pub(super) fn container(host: &Host, needs: Needs, expected: &Expected) -> Resul
     }
 
     if !needs.flags().is_empty() {
-        move_into_thread_name_spaces(life.as_fd(), needs.flags()).map_err(failed("setns"))?;
+        move_into_thread_name_spaces(life.as_fd(), needs.flags()).map_err(ended_or("setns"))?;
     }
     let mut procfs = None;
     if needs.enters(Namespace::Pid) {
@@ -159,7 +155,7 @@ impl Noted {
 }
 
 fn inode(below: &OwnedFd, path: &str) -> Result<Inode, Refusal> {
-    let stat = statat(below, path, AtFlags::empty()).map_err(failed(path))?;
+    let stat = statat(below, path, AtFlags::empty()).map_err(ended_or(path))?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
@@ -172,10 +168,7 @@ pub(super) fn has_ended(life: &OwnedFd) -> Result<bool, Refusal> {
 /// A directory of /proc, as a mount of its own: nothing is above it.
 fn below_nothing(proc: &OwnedFd, path: &str) -> Result<OwnedFd, Refusal> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    match open_tree(proc, path, flags) {
-        Err(Errno::NOENT | Errno::SRCH) => Err(Refusal::NoTarget("its process has ended".to_owned())),
-        opened => opened.map_err(failed("open_tree")),
-    }
+    open_tree(proc, path, flags).map_err(ended_or("open_tree"))
 }
 
 /// A `/proc` of this process's PID namespace, mounted nowhere, with nothing but processes in it.

@@ -44,12 +44,10 @@ pub(super) fn empty_directory() -> rustix::io::Result<OwnedFd> {
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-/// Leaves nothing in the bounding set but these.
-pub(super) fn bound_capabilities(kept: CapabilitySet) -> rustix::io::Result<()> {
+/// Empties the bounding set: no program that is executed from here on gets a capability by any way.
+pub(super) fn unbind_capabilities() -> rustix::io::Result<()> {
     for bit in 0..64 {
-        let one = CapabilitySet::from_bits_retain(1 << bit);
-        match remove_capability_from_bounding_set(one) {
-            _ if kept.contains(one) => {}
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
             // Behind the last one that this kernel knows.
             Err(Errno::INVAL) => break,
             removed => removed?,
@@ -69,7 +67,6 @@ pub(super) fn lock(host: &Host, needs: Needs, place: &Place, connection: &OwnedF
     close(place, connection).map_err(failed("close_range"))?;
     limit(needs, host.memory).map_err(failed("setrlimit"))?;
     if is_privileged {
-        bound_capabilities(CapabilitySet::empty()).map_err(failed("bounding set"))?;
         let who = &place.identity;
         set_thread_groups(&who.groups).map_err(failed("setgroups"))?;
         set_thread_res_gid(who.group, who.group, who.group).map_err(failed("setresgid"))?;

@@ -148,10 +148,6 @@ impl Pool {
                     return response;
                 }
                 Err(Trouble::Left) if !is_new => lease.end = End::Left,
-                Err(Trouble::Left) => {
-                    lease.end = End::Left;
-                    return Err(HelperError::NoTarget("it has ended".to_owned()));
-                }
                 Err(trouble) => return Err(lease.trouble(trouble).await),
             }
         }
@@ -345,15 +341,15 @@ impl<'p> Lease<'p> {
         Self { pool, id: client.id, client: Some(client), end: End::Killed("timeout") }
     }
 
-    fn give_back(mut self, key: &Key, client: Client) {
-        self.end = End::GivenBack;
-        self.pool.lock().room(key).idle.push(client);
+    fn give_back(mut self, key: &Key, client: Option<Client>) {
+        self.end = if client.is_some() { End::GivenBack } else { End::Left };
+        self.pool.lock().room(key).idle.extend(client);
     }
 
     /// What went wrong, with what the spawner knows about it.
     async fn trouble(&mut self, trouble: Trouble) -> HelperError {
         let error = match trouble {
-            Trouble::Left => HelperError::Died("it left".to_owned()),
+            Trouble::Left => HelperError::NoTarget("it has ended".to_owned()),
             Trouble::Ended => HelperError::Died(self.pool.ending(self.id).await),
             Trouble::Error(error) => error,
         };

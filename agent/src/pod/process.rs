@@ -76,7 +76,7 @@ impl Process {
     /// Its `/`.
     pub(super) fn root(&self) -> Result<OwnedFd, Refusal> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat(&self.directory, "root", flags, Mode::empty()).map_err(failed("root"))
+        openat(&self.directory, "root", flags, Mode::empty()).map_err(ended_or("root"))
     }
 
     /// Its user and its groups.
@@ -86,18 +86,19 @@ impl Process {
     }
 
     fn read(&self, file: &str) -> Result<String, Refusal> {
-        let ended = || Refusal::NoTarget("its process has ended".to_owned());
         let opened = openat(&self.directory, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let opened = match opened {
-            Err(Errno::NOENT | Errno::SRCH) => return Err(ended()),
-            opened => opened.map_err(failed(file))?,
-        };
         let mut content = Vec::new();
-        match File::from(opened).take(LONGEST).read_to_end(&mut content) {
-            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Err(ended()),
-            Err(error) => Err(failed(file)(error)),
-            Ok(_) => Ok(String::from_utf8_lossy(&content).into_owned()),
-        }
+        let read = File::from(opened.map_err(ended_or(file))?).take(LONGEST).read_to_end(&mut content);
+        read.map_err(|error| ended_or(file)(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        Ok(String::from_utf8_lossy(&content).into_owned())
+    }
+}
+
+/// Says which step failed. A process that ends takes its files along, one by one.
+pub(super) fn ended_or(what: &str) -> impl Fn(Errno) -> Refusal {
+    move |error| match error {
+        Errno::NOENT | Errno::SRCH => Refusal::NoTarget("its process has ended".to_owned()),
+        error => failed(what)(error),
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd, RawFd},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -49,7 +50,10 @@ pub(super) const CONTROL: RawFd = 3;
 /// Helpers that it keeps at the most, whatever the agent says.
 const MOST: usize = 1024;
 
-/// What entering containers takes: their namespaces, files of their processes, and everything that is given up after.
+/// What helpers get to end when the agent is gone.
+const FUNERAL: Duration = Duration::from_millis(300);
+
+/// What entering containers takes: their namespaces, files of their processes, and giving everything up.
 pub(super) const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::SYS_PTRACE)
     .union(CapabilitySet::SYS_CHROOT)
@@ -152,8 +156,23 @@ impl Spawner {
                 break;
             }
         }
-        for helper in &self.helpers {
-            helper.kill();
+        self.helpers.iter().for_each(Running::kill);
+        self.bury()
+    }
+
+    /// Waits for those that were killed: whoever would have to do it afterwards may not.
+    fn bury(&mut self) -> io::Result<()> {
+        let until = Instant::now() + FUNERAL;
+        while !self.helpers.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            match poll(&mut [PollFd::new(self.deaths.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            while let Ok(Some(_)) = self.deaths.read_signal() {}
+            self.reap();
         }
         Ok(())
     }
@@ -266,13 +285,15 @@ impl Running {
 
 /// Gives up what entering does not take. Returns what it would take and is not there.
 fn keep_capabilities() -> io::Result<CapabilitySet> {
-    let kept = capabilities(None)?.permitted & KEPT;
+    let held = capabilities(None)?.permitted;
     clear_ambient_capability_set()?;
-    if kept.contains(CapabilitySet::SETPCAP) {
-        lockdown::bound_capabilities(kept)?;
+    if held.contains(CapabilitySet::SETPCAP) {
+        lockdown::unbind_capabilities()?;
     }
+    // That was all it was for.
+    let kept = held & KEPT.difference(CapabilitySet::SETPCAP);
     let inheritable = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
     set_no_new_privs(true)?;
-    Ok(KEPT & !kept)
+    Ok(KEPT.difference(held))
 }
