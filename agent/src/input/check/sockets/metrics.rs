@@ -22,7 +22,7 @@ pub(super) static TCP: Metric = Metric::gauge(
 
 pub(super) static TCP_QUEUE_BYTES: Metric = Metric::gauge(
     "tcp_queue_bytes",
-    "Bytes in TCP sockets that no program has read yet, or that nobody has acknowledged yet.",
+    "Bytes in TCP sockets that no program has read yet, or that nobody has acknowledged yet. An unread end counts as one.",
     QUEUE,
 )
 .unit(Unit::Bytes);
