@@ -30,10 +30,10 @@ struct Same {
     /// Raw name there.
     ours: &'static str,
     /// A label that must have a value, and is not shown.
-    only: Option<(&'static str, &'static str)>,
+    only: Option<Pair>,
     theirs: &'static str,
     /// A label that always has this value.
-    with: Option<(&'static str, &'static str)>,
+    with: Option<Pair>,
 }
 
 const fn same(ours: &'static str, theirs: &'static str) -> Same {
@@ -103,6 +103,14 @@ static NAMES: &[Same] = &[
         "container_pressure_io_stalled_seconds_total",
     ),
 ];
+
+/// A label and its value.
+type Pair = (&'static str, &'static str);
+
+/// Names of cAdvisor, the raw names that they stand for, and the label that picks their series, if one does.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str, Option<Pair>)> {
+    NAMES.iter().map(|same| (same.theirs, same.ours, same.only))
+}
 
 impl Same {
     /// The definition under their name, with the labels of ours that are left.

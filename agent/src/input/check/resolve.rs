@@ -17,6 +17,7 @@ mod tests;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Instant,
 };
 
 use simple_dns::TYPE;
@@ -51,6 +52,11 @@ impl Unresolved {
 ///
 /// An error says what the name servers said ([`unresolved`]), or that they could not be asked.
 pub fn addresses(inside: &Inside, host: &str) -> io::Result<Vec<IpAddr>> {
+    addresses_until(inside, host, inside.deadline)
+}
+
+/// The same, but waits no longer than until then.
+pub(super) fn addresses_until(inside: &Inside, host: &str, deadline: Instant) -> io::Result<Vec<IpAddr>> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse() {
         return Ok(vec![address]);
@@ -68,7 +74,7 @@ pub fn addresses(inside: &Inside, host: &str) -> io::Result<Vec<IpAddr>> {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
     let settings = Settings::of(&inside.root)?;
-    by_dns(&settings, inside, host)
+    by_dns(&settings, host, deadline)
         .map_err(|unresolved| io::Error::new(unresolved.verdict.kind(), unresolved))
 }
 
@@ -84,13 +90,13 @@ fn is_local(name: &str) -> bool {
     last.is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
 }
 
-fn by_dns(settings: &Settings, inside: &Inside, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
+fn by_dns(settings: &Settings, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, Unresolved> {
     let names = settings.candidates(host);
     let mut questions = vec![Question { names: names.clone(), kind: TYPE::A }];
     if !settings.no_aaaa {
         questions.push(Question { names, kind: TYPE::AAAA });
     }
-    let outcomes = ask(settings, &questions, inside.deadline, true);
+    let outcomes = ask(settings, &questions, deadline, true);
     // Both kinds are of one name: of the first in the search list that has any.
     let answered = |outcome: &&Outcome| outcome.verdict == Verdict::Answered;
     let first = outcomes.iter().filter(answered).map(|outcome| outcome.steps).min();
