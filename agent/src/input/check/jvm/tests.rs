@@ -211,7 +211,12 @@ impl Java {
             System.out.println(\"ready\"); System.in.read(); } }";
         fs::write(&source, text).unwrap();
         let mut command = Command::new("java");
-        command.arg("-XX:TieredStopAtLevel=1").args(options).arg(source).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg("-XX:TieredStopAtLevel=1")
+            .args(options)
+            .arg(source)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut java = Self(command.spawn().ok()?);
         let mut ready = [0; 5];
         java.0.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
