@@ -5,15 +5,17 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-        unix::ffi::OsStrExt,
+        unix::{ffi::OsStrExt, process::CommandExt},
     },
     path::Path,
+    process::Command,
 };
 
 use nix::{
     sys::resource::{Resource, getrlimit},
     unistd::{ForkResult, Pid},
 };
+use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::io::unix::AsyncFd;
 
 /// Gives freed memory back to the kernel. Loading programs takes megabytes that are never needed again.
@@ -22,6 +24,16 @@ pub(crate) fn trim_memory() {
     // SAFETY: no preconditions; it only returns unused pages of the allocator.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Has the kernel kill a program that is about to be started once the thread that starts it ends: whoever is to end the
+/// program may be ended first.
+pub(crate) fn die_with_parent(command: &mut Command) {
+    let ask = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: between fork and exec it makes one system call, allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(ask);
     }
 }
 

@@ -72,11 +72,8 @@ const LONGEST: u64 = 1 << 20;
 const FIRST_REST: u32 = 8;
 const LONGEST_REST: u32 = 256;
 
-const LABELS: &[Label] = &[
-    Label::bounded("mountpoint", mounts::MOST as u32),
-    Label::bounded("device", 1),
-    Label::bounded("fstype", 1),
-];
+const LABELS: &[Label] =
+    &[Label::bounded("mountpoint", mounts::MOST), Label::bounded("device", 1), Label::bounded("fstype", 1)];
 
 static SIZE: Metric = Metric::gauge("size_bytes", "Size of the file system.", LABELS).unit(Unit::Bytes);
 static FREE: Metric =

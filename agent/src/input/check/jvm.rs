@@ -43,7 +43,7 @@ pub static DEF: InputDef = InputDef {
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Machines that are reported.
-const MOST: usize = 20;
+const MOST: u32 = 20;
 /// A file has 32 KiB unless the machine was told otherwise.
 const LONGEST: u64 = 1 << 20;
 /// The line of numbers of a process is never longer.

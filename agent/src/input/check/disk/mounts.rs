@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Mounts that are reported; what is past them is counted.
-pub(super) const MOST: usize = 64;
+pub(super) const MOST: u32 = 64;
 /// A longer mount point, device or type is no label.
 const LONGEST_NAME: usize = 256;
 
@@ -48,7 +48,7 @@ impl Mounts {
             let parsed = parsed.ok_or_else(|| io::Error::other("the table of mounts has another form"))?;
             let point = mountinfo::unescape(parsed.point);
             // Those that matter are few; a target that has more gains nothing by it.
-            if !PROMPT.contains(&parsed.fstype) && doubtful.len() < MOST {
+            if !PROMPT.contains(&parsed.fstype) && doubtful.len() < MOST as usize {
                 doubtful.push(point.clone());
             }
             if points.matches(&point) || types.matches(parsed.fstype) {
@@ -75,7 +75,7 @@ impl Mounts {
                 self.list[covered] = mount;
                 self.hidden += 1;
             }
-            None if self.list.len() < MOST => self.list.push(mount),
+            None if self.list.len() < MOST as usize => self.list.push(mount),
             None => self.past_bound += 1,
         }
     }
@@ -136,7 +136,7 @@ mod tests {
         table.extend(format!("1000 1 8:1 / /{} rw - ext4 /dev/sda1 rw\n", "x".repeat(300)).into_bytes());
         table.extend(b"1001 1 8:1 / /\xff rw - ext4 /dev/sda1 rw\n");
         let mounts = of(&table).unwrap();
-        assert_eq!((mounts.list.len(), mounts.past_bound, mounts.unnamed), (MOST, 5, 2));
+        assert_eq!((mounts.list.len(), mounts.past_bound, mounts.unnamed), (64, 5, 2));
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
         #[test]
         fn any_table_has_a_bound(table in soup(&["29 1 8:1 / /a rw - ext4 x rw\n", " - ", "/", "nfs", "8:1"])) {
             if let Ok(mounts) = of(&table) {
-                prop_assert!(mounts.list.len() <= MOST);
+                prop_assert!(mounts.list.len() <= 64);
             }
         }
     }

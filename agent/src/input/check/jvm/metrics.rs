@@ -4,16 +4,16 @@ use super::MOST;
 use crate::catalogue::{Label, Metric, Unit};
 
 /// One machine. Machines of the same class are told apart by their process.
-const MACHINE: &[Label] = &[Label::bounded("jvm", MOST as u32), Label::bounded("main", 1)];
+const MACHINE: &[Label] = &[Label::bounded("jvm", MOST), Label::bounded("main", 1)];
 const SPACE: &[Label] = &[
-    Label::bounded("jvm", MOST as u32),
+    Label::bounded("jvm", MOST),
     Label::bounded("main", 1),
     Label::fixed("area", &["heap", "nonheap"]),
     Label::bounded("generation", 1),
     Label::bounded("space", 10),
 ];
 const COLLECTOR: &[Label] =
-    &[Label::bounded("jvm", MOST as u32), Label::bounded("main", 1), Label::bounded("collector", 8)];
+    &[Label::bounded("jvm", MOST), Label::bounded("main", 1), Label::bounded("collector", 8)];
 
 /// Why a file of counters was not reported.
 pub(super) const REASONS: &[&str] = &["past_bound", "denied", "format", "starting", "ended", "other"];
@@ -35,7 +35,7 @@ pub(super) static INFO: Metric = Metric::info(
     "info",
     "Version of the machine and its policy of garbage collection.",
     &[
-        Label::bounded("jvm", MOST as u32),
+        Label::bounded("jvm", MOST),
         Label::bounded("main", 1),
         Label::bounded("version", 1),
         Label::bounded("policy", 1),

@@ -20,7 +20,7 @@ pub(super) struct Report<'r> {
     pids: Vec<String>,
     left_out: [u32; REASONS.len()],
     parts_left_out: u32,
-    pub(super) machines: usize,
+    pub(super) machines: u32,
 }
 
 impl<'r> Report<'r> {
@@ -137,7 +137,7 @@ impl<'r> Report<'r> {
 
     /// Adds what is about all of them.
     pub(super) fn finish(self) -> Result<(), wire::WireError> {
-        self.response.put(&DEF, &metrics::MACHINES, &[], self.machines as f64)?;
+        self.response.put(&DEF, &metrics::MACHINES, &[], f64::from(self.machines))?;
         self.response.put(&DEF, &metrics::PARTS_LEFT_OUT, &[], f64::from(self.parts_left_out))?;
         for (reason, count) in REASONS.iter().zip(self.left_out) {
             self.response.put(&DEF, &metrics::LEFT_OUT, &[reason.as_bytes()], f64::from(count))?;

@@ -14,6 +14,8 @@ use crate::source::parse;
 pub(crate) struct Record {
     /// The letter of `ps`.
     pub(crate) state: u8,
+    /// The process that it is a child of.
+    pub(crate) parent: u64,
     pub(crate) threads: u64,
     /// In ticks since boot.
     pub(crate) started: u64,
@@ -27,12 +29,13 @@ impl Record {
         let end = line.iter().rposition(|&b| b == b')')?;
         let mut fields = parse::fields(line.get(end + 1..)?.trim_ascii_end());
         let state = *fields.next()?.first()?;
-        // The 20th, 22nd and 24th field of the line; the state is the third.
-        let threads = parse::number(fields.nth(16)?)?;
+        let parent = parse::number(fields.next()?)?;
+        // The 20th, 22nd and 24th field of the line; the parent is the fourth.
+        let threads = parse::number(fields.nth(15)?)?;
         let started = parse::number(fields.nth(1)?)?;
         // The kernel counts per thread and may be below zero for a moment.
         let resident = parse::signed(fields.nth(1)?)?;
-        Some(Self { state, threads, started, resident: u64::try_from(resident).unwrap_or(0) })
+        Some(Self { state, parent, threads, started, resident: u64::try_from(resident).unwrap_or(0) })
     }
 
     /// For how long it has been there.
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_brackets_and_blanks() {
-        let record = Record { state: b'S', threads: 7, started: 12345, resident: 811 };
+        let record = Record { state: b'S', parent: 1, threads: 7, started: 12345, resident: 811 };
         assert_eq!(Record::parse(LINE), Some(record));
         assert_eq!(Record::parse(b"42 (cut off) S 1 42"), None);
         assert_eq!(Record::parse(b""), None);
