@@ -11,6 +11,13 @@ pub(crate) fn config(lab: &Lab, more: &str) -> String {
     format!("[pods]\nsockets = [\"{}\"]\n{more}", lab.cri_socket().display())
 }
 
+/// A pipeline of a check that is made so often.
+pub(crate) fn pipeline(name: &str, input: &str, interval: &str, target: &str, options: &str) -> String {
+    format!(
+        "[pipeline.{name}]\ninput = \"{input}\"\ninterval = \"{interval}\"\ntarget = {{ {target} }}\n{options}\n"
+    )
+}
+
 /// A pod with a server on port 8080 that knows nothing but its own name, both in its root and as a path.
 pub(crate) fn web(lab: &Lab, name: &str) -> Pod {
     let line = format!(
@@ -79,9 +86,7 @@ pub(crate) fn every_check_runs_in_a_pod(lab: &Lab) {
         ("dns", "names = [\"localhost\"]", ""),
     ];
     for (check, options, _) in checks {
-        more += &format!(
-            "[pipeline.{check}]\ninput = \"{check}\"\ninterval = \"500ms\"\n{options}\ntarget = {{ pod = \"every\", container = \"server\" }}\n"
-        );
+        more += &pipeline(check, check, "500ms", "pod = \"every\", container = \"server\"", options);
     }
     let agent = Agent::start(lab, &config(lab, &more));
     let target = [("pod", "every")];
@@ -147,16 +152,16 @@ target = { namespace = "kube-system" }
 }
 
 pub(crate) fn a_pod_that_is_down_delays_nobody(lab: &Lab) {
-    // It takes connections and never answers, so that each check takes its whole timeout.
-    let line = "mkdir -p /www/cgi-bin; printf '#!/bin/sh\\nexec sleep 1000\\n' > /www/cgi-bin/x; chmod +x /www/cgi-bin/x; exec httpd -f -p 8080 -h /www";
-    let dead =
-        lab.pod(&PodSpec::new("default", "slow-dead").with(ContainerSpec::shell("server", line))).unwrap();
-    let alive = lab
-        .pod(&PodSpec::new("default", "slow-alive").with(ContainerSpec::shell(
-            "server",
-            "mkdir -p /www/cgi-bin; printf '#!/bin/sh\\nprintf \"Content-Type: text/plain\\\\r\\\\n\\\\r\\\\nok\"\\n' > /www/cgi-bin/x; chmod +x /www/cgi-bin/x; exec httpd -f -p 8080 -h /www",
-        )))
-        .unwrap();
+    // A script that answers, and one that never does, so that each check takes its whole timeout.
+    let server = |name: &str, script: &str| {
+        let page = "/www/cgi-bin/x";
+        let line = format!(
+            "mkdir -p /www/cgi-bin; printf '{script}' > {page}; chmod +x {page}; exec httpd -f -p 8080 -h /www"
+        );
+        lab.pod(&PodSpec::new("default", name).with(ContainerSpec::shell("server", &line))).unwrap()
+    };
+    let dead = server("slow-dead", "#!/bin/sh\\nexec sleep 1000\\n");
+    let alive = server("slow-alive", "#!/bin/sh\\necho Content-Type: text/plain; echo; echo ok\\n");
     let agent = Agent::start(
         lab,
         &config(

@@ -11,7 +11,9 @@ mod built;
 mod checks;
 mod churn;
 mod engines;
+mod figures;
 mod follow;
+mod hostile;
 mod left;
 mod page;
 mod runtimes;
@@ -39,6 +41,8 @@ const TESTS: &[Test] = &[
     ("checks::nothing_is_needed_of_an_image", checks::nothing_is_needed_of_an_image),
     ("checks::a_pod_with_the_hosts_network", checks::a_pod_with_the_hosts_network),
     ("checks::a_pod_that_is_down_delays_nobody", checks::a_pod_that_is_down_delays_nobody),
+    ("hostile::a_pod_sets_traps", hostile::a_pod_sets_traps),
+    ("hostile::a_helper_has_nothing_to_take", hostile::a_helper_has_nothing_to_take),
     ("follow::pods_are_seen_when_they_start_and_stop", follow::pods_are_seen_when_they_start_and_stop),
     ("follow::a_pod_is_deleted_under_a_check", follow::a_pod_is_deleted_under_a_check),
     ("follow::a_runtime_restarts_under_the_agent", follow::a_runtime_restarts_under_the_agent),
@@ -46,7 +50,11 @@ const TESTS: &[Test] = &[
     ("engines::containers_of_docker", engines::containers_of_docker),
     ("engines::containers_of_podman", engines::containers_of_podman),
     ("churn::no_check_is_made_in_the_wrong_pod", churn::no_check_is_made_in_the_wrong_pod),
+    ("figures::a_warm_check", figures::a_warm_check),
 ];
+
+/// Those that take long and are made only when they are asked for by name.
+const LONG: &[Test] = &[("figures::a_hundred_pods", figures::a_hundred_pods)];
 
 /// Whether a test that cannot be made is one that has failed.
 const REQUIRED: &str = "PITOT_REQUIRE_PODS";
@@ -54,10 +62,13 @@ const REQUIRED: &str = "PITOT_REQUIRE_PODS";
 fn main() -> ExitCode {
     let (options, names): (Vec<String>, Vec<String>) =
         env::args().skip(1).partition(|argument| argument.starts_with('-'));
-    let chosen = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part.as_str()));
-    let chosen: Vec<&Test> = TESTS.iter().filter(|(name, _)| chosen(name)).collect();
+    let named = |name: &str| names.iter().any(|part| name.contains(part.as_str()));
+    let chosen = TESTS.iter().filter(|(name, _)| names.is_empty() || named(name));
+    let chosen: Vec<&Test> = chosen.chain(LONG.iter().filter(|(name, _)| named(name))).collect();
     if options.iter().any(|option| option == "--list") {
-        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        for (name, _) in &chosen {
+            println!("{name}: test");
+        }
         return ExitCode::SUCCESS;
     }
     if chosen.is_empty() {

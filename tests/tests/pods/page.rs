@@ -58,6 +58,7 @@ impl Page {
     /// Every series whose name begins so, for messages.
     pub(crate) fn beginning(&self, start: &str) -> String {
         let lines = self.0.iter().filter(|series| series.name.starts_with(start));
-        lines.map(|series| format!("{} {:?} {}\n", series.name, series.labels, series.value)).collect()
+        let lines = lines.map(|series| format!("{} {:?} {}", series.name, series.labels, series.value));
+        lines.collect::<Vec<_>>().join("\n")
     }
 }

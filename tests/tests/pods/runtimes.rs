@@ -140,7 +140,7 @@ pub(crate) fn a_killed_lab_is_cleaned_up_by_the_next(_lab: &Lab) {
     let (mut folder, mut cgroups) = (String::new(), Vec::new());
     for line in BufReader::new(first.stdout.take().unwrap()).lines().map(Result::unwrap) {
         if let Some(socket) = line.strip_prefix("PITOT_CRI=") {
-            folder = socket.strip_suffix("/containerd.sock").unwrap().to_owned();
+            socket.strip_suffix("/containerd.sock").unwrap().clone_into(&mut folder);
         }
         if let Some((_, cgroup)) = line.split_once(": ") {
             cgroups.push(cgroup.to_owned());
