@@ -37,6 +37,7 @@ const PLAIN: &[&str] = &[
     "faccessat",
     "faccessat2",
     "fadvise64",
+    "fchdir",
     "fstatfs",
     "getdents64",
     "newfstatat",
@@ -155,9 +156,8 @@ const HOSTILE: &[&str] = &[
 /// Of these, what a program needs to start another one.
 const STARTING: &[&str] = &["clone", "execve", "execveat", "fork", "vfork"];
 
-/// What is refused to a program of a target on top of that: leaving the process group, which is killed at the
-/// deadline, and what only an administrator asks.
-const LEAVING: &[&str] = &[
+/// What is refused to a program of a target on top of that: what only an administrator asks.
+const ADMINISTRATION: &[&str] = &[
     "adjtimex",
     "clock_adjtime",
     "clock_settime",
@@ -166,13 +166,10 @@ const LEAVING: &[&str] = &[
     "migrate_pages",
     "move_pages",
     "nfsservctl",
-    "pidfd_open",
     "seccomp",
     "set_mempolicy",
     "setdomainname",
     "sethostname",
-    "setpgid",
-    "setsid",
     "settimeofday",
     "syslog",
     "uselib",
@@ -262,7 +259,7 @@ fn of_checks() -> Result<Rules, Error> {
 
 fn of_programs() -> Result<Rules, Error> {
     let refused =
-        |name: &str| LEAVING.contains(&name) || (HOSTILE.contains(&name) && !STARTING.contains(&name));
+        |name: &str| ADMINISTRATION.contains(&name) || (HOSTILE.contains(&name) && !STARTING.contains(&name));
     let mut rules: Rules = Sysno::iter()
         .filter(|call| !refused(call.name()))
         .map(|call| (i64::from(call.id()), Vec::new()))

@@ -18,6 +18,8 @@ use nix::{
     unistd::{Pid, alarm, setpgid},
 };
 
+use rustix::process::{WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
+
 use super::{
     enter::{self, Place, failed},
     frames::{Asked, HEADER, Header, Kind, Refusal, frame},
@@ -35,6 +37,9 @@ use crate::{
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// What a check may take beyond its time before the helper ends by itself: the agent should have ended it.
 const GRACE: u64 = 2;
+
+/// What those get to end that a check has started and not ended itself.
+const FUNERAL: Duration = Duration::from_millis(20);
 
 /// Whether the first process of such a helper ends once it has made the second one.
 pub(super) fn relays(needs: Needs, expected: Option<&Expected>) -> bool {
@@ -70,13 +75,17 @@ fn arrive(
     };
     // The spawner waits for signals by a descriptor.
     SigSet::all().thread_unblock().map_err(failed("signals"))?;
+    if needs.executes() {
+        // Whatever a program leaves behind falls to this process.
+        set_child_subreaper(Some(getpid())).map_err(failed("subreaper"))?;
+    }
     lockdown::lock(host, needs, &place, connection)?;
     Ok(place)
 }
 
 /// Answers until it is to leave. None says that something went wrong.
 fn serve(place: Place, connection: OwnedFd, checks: &[Known]) -> Option<()> {
-    let Place { root, process, procfs, life, net, .. } = place;
+    let Place { root, process, procfs, life, net, is_inside: executes, .. } = place;
     let mut inside = Inside {
         deadline: Instant::now(),
         root: Dir::from_fd(root),
@@ -96,7 +105,7 @@ fn serve(place: Place, connection: OwnedFd, checks: &[Known]) -> Option<()> {
         body.resize(header.length, 0);
         connection.read_exact(&mut body).ok()?;
         let asked = Asked::parse(&body).ok()?;
-        let (response, is_sound) = answer(&asked, &mut inside, checks);
+        let (response, is_sound) = answer(&asked, &mut inside, checks, executes);
         connection.write_all(&frame(Kind::Response, header.sequence, &[&response]).ok()?).ok()?;
         if !is_sound {
             return None;
@@ -122,8 +131,23 @@ fn is_asked(connection: &UnixStream, life: Option<&OwnedFd>) -> Option<bool> {
     Some(!ended)
 }
 
+/// Takes leave of what a check has started, as it ends: were this process to end first, zombies would stay behind in
+/// the container. A check that starts nothing has no children.
+fn bury() {
+    let until = Instant::now() + FUNERAL;
+    loop {
+        match waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) if Instant::now() < until => {
+                let _woken = poll(&mut [], PollTimeout::from(1_u8));
+            }
+            _ => break,
+        }
+    }
+}
+
 /// Executes a check. False when it left things in a state that nobody should rely on.
-fn answer(asked: &Asked<'_>, inside: &mut Inside, checks: &[Known]) -> (Vec<u8>, bool) {
+fn answer(asked: &Asked<'_>, inside: &mut Inside, checks: &[Known], executes: bool) -> (Vec<u8>, bool) {
     let Some(known) = checks.iter().find(|known| known.def.name == asked.input) else {
         return (wire::Response::failure(&format!("there is no check {}", asked.input)), true);
     };
@@ -140,6 +164,9 @@ fn answer(asked: &Asked<'_>, inside: &mut Inside, checks: &[Known]) -> (Vec<u8>,
             Err(error) => wire::Response::failure(&error.to_string()),
         }
     }));
+    if executes {
+        bury();
+    }
     alarm::cancel();
     match executed {
         Ok(response) => (response, true),

@@ -18,6 +18,7 @@ mod enter;
 mod filter;
 mod frames;
 mod helper;
+mod hunt;
 mod launch;
 mod lockdown;
 mod meters;

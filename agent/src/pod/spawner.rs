@@ -38,7 +38,7 @@ use rustix::{
 
 use super::{
     filter::Filters,
-    helper, lockdown,
+    helper, hunt, lockdown,
     orders::{Ending, Expected, LONGEST, Needs, Notice, Order},
 };
 use crate::{input::check::Known, process::Resident, sys};
@@ -93,6 +93,8 @@ struct Running {
     group: Pid,
     /// Its first process only makes the second one, inside a PID namespace, and ends.
     relays: bool,
+    /// It may have started programs.
+    executes: bool,
     ending: Option<Ending>,
 }
 
@@ -156,7 +158,7 @@ impl Spawner {
                 break;
             }
         }
-        self.helpers.iter().for_each(Running::kill);
+        self.helpers.iter().for_each(|helper| helper.end(&self.host));
         self.bury()
     }
 
@@ -202,7 +204,8 @@ impl Spawner {
                     self.start(id, needs, expected.as_ref(), connection);
                 }
                 (Some(Order::Kill(id)), _) => {
-                    self.helpers.iter().filter(|helper| helper.id == id).for_each(Running::kill);
+                    let host = &self.host;
+                    self.helpers.iter().filter(|helper| helper.id == id).for_each(|helper| helper.end(host));
                 }
                 // Not from this agent.
                 _ => return Err(io::Error::other("not an order")),
@@ -222,7 +225,8 @@ impl Spawner {
                 // Both sides do it, so that the group is there whoever comes first.
                 let _done_already = setpgid(group, group);
                 let relays = helper::relays(needs, expected);
-                self.helpers.push(Running { id, group, relays, ending: None });
+                let executes = needs.executes();
+                self.helpers.push(Running { id, group, relays, executes, ending: None });
             }
             Ok(None) => helper::run(&self.host, needs, expected, connection),
             Err(_) => self.unsent.push_back(failed),
@@ -255,7 +259,15 @@ impl Spawner {
 }
 
 impl Running {
-    /// Ends it with all that it has started. The number of the group cannot have become another's: its leader has not
+    /// Ends it with all that it has started.
+    fn end(&self, host: &Host) {
+        if self.executes {
+            hunt::below(&host.proc, self.group);
+        }
+        self.kill();
+    }
+
+    /// Ends the group. The number of the group cannot have become another's: its leader has not
     /// been waited for, or one of its members lives.
     fn kill(&self) {
         let _gone = killpg(self.group, Signal::SIGKILL);

@@ -52,18 +52,18 @@ fn a_helper_that_hangs_is_killed_at_the_deadline() {
 fn what_a_program_has_started_ends_with_it() {
     let (crew, target) = (Crew::new(), Running::start(&["net", "pid", "mnt"]));
     let before = crew.ask(&target.target(), &PIDS, "processes").unwrap();
-    let script = "run (sleep 1000 & sleep 1000 & sleep 1000)";
+    let script = "run (sleep 1000 & setsid sh -c 'sleep 1000 & sleep 1000' & setsid sleep 1000 & sleep 1000)";
     let error = crew.samples(&target.target(), &EXEC, script, Duration::from_millis(500)).unwrap_err();
     assert!(matches!(error, HelperError::Timeout(_)), "{error}");
     crew.settle(1);
     let begun = Instant::now();
-    // Whom its init does not bury stays as a zombie of the container; none is left running.
+    // Not even zombies, which would stay with the first process of the container.
     while running_in(target.pid()) > before as usize {
         assert!(begun.elapsed() < Duration::from_secs(10), "{} run", running_in(target.pid()));
     }
 }
 
-/// Processes in the PID namespace of this one, zombies aside.
+/// Processes in the PID namespace of this one, zombies included.
 fn running_in(pid: u32) -> usize {
     let namespace = crate::crew::inode(pid, "pid");
     let all = std::fs::read_dir("/proc")
