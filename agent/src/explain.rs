@@ -182,7 +182,7 @@ impl Display for Planned {
         }
         match self.interval_seconds {
             None if self.is_check => {
-                write!(f, "when scraped, checked every {}", seconds(PACE.as_secs_f64()))?
+                write!(f, "when scraped, checked every {}", seconds(PACE.as_secs_f64()))?;
             }
             None => write!(f, "when scraped")?,
             Some(interval) => write!(f, "every {}", seconds(interval))?,

@@ -22,12 +22,11 @@ impl Runner {
     /// it was started with.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
         let mut thread = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = match &*thread {
-            Some(thread) => thread.handle.clone(),
-            None => {
-                let started = Thread::start().map_err(|error| format!("no thread for checks: {error}"))?;
-                thread.insert(started).handle.clone()
-            }
+        let handle = if let Some(thread) = &*thread {
+            thread.handle.clone()
+        } else {
+            let started = Thread::start().map_err(|error| format!("no thread for checks: {error}"))?;
+            thread.insert(started).handle.clone()
         };
         drop(handle.spawn(future));
         Ok(())

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    labels::Labelled,
+    labels::{Labelled, TARGET},
     plan::{Plan, Settings},
     queue::Turn,
     samples::Samples,
@@ -262,15 +262,11 @@ impl Seat {
 
     /// What it is called, for people.
     fn name(&self) -> String {
-        match &self.found.container {
-            None => "the host".to_owned(),
-            Some(_) => {
-                let known = |(name, _): &&(String, String)| {
-                    ["namespace", "pod", "container"].contains(&name.as_str())
-                };
-                let names = self.found.labels.iter().filter(known).map(|(_, value)| value.as_str());
-                names.collect::<Vec<_>>().join("/")
-            }
+        if self.found.container.is_none() {
+            return "the host".to_owned();
         }
+        let known = |(name, _): &&(String, String)| TARGET.iter().any(|(known, _)| known == name);
+        let names = self.found.labels.iter().filter(known).map(|(_, value)| value.as_str());
+        names.collect::<Vec<_>>().join("/")
     }
 }

@@ -76,8 +76,8 @@ impl Stand {
     }
 }
 
-fn any_pod() -> Option<Selector> {
-    Some(Selector { pod: Some("*".to_owned()), ..Selector::default() })
+fn any_pod() -> Selector {
+    Selector { pod: Some("*".to_owned()), ..Selector::default() }
 }
 
 fn collected(checks: &mut Checks) -> MemoryAccumulator {
@@ -102,7 +102,7 @@ fn eventually(checks: &mut Checks, is_there: impl Fn(&MemoryAccumulator) -> bool
 fn the_first_collection_has_the_first_results_with_the_labels_of_their_targets() {
     let mut stand = Stand::new();
     stand.publish(&["web-1", "web-2"]);
-    let mut checks = stand.checks(&pipeline(any_pod(), "who is {pod}?"));
+    let mut checks = stand.checks(&pipeline(Some(any_pod()), "who is {pod}?"));
     let memory = collected(&mut checks);
     assert_eq!(memory.number("seen", &["who is web-1?", "shop", "web-1"]), Some(1.0));
     assert_eq!(memory.number("seen", &["who is web-2?", "shop", "web-2"]), Some(2.0));
@@ -116,7 +116,7 @@ fn the_first_collection_has_the_first_results_with_the_labels_of_their_targets()
 fn targets_come_and_go_and_what_is_not_executed_is_no_result() {
     let mut stand = Stand::new();
     stand.publish(&["web-1", "gone", "panic"]);
-    let mut checks = stand.checks(&pipeline(any_pod(), "x"));
+    let mut checks = stand.checks(&pipeline(Some(any_pod()), "x"));
     let memory = collected(&mut checks);
     assert_eq!(memory.number("executed", &["shop", "web-1"]), Some(1.0));
     for (pod, reason) in [("gone", "no_target"), ("panic", "failed")] {
@@ -140,7 +140,7 @@ fn a_dead_target_holds_up_nobody_and_a_sandboxed_one_is_not_entered() {
     let all = [sandboxed, dead, alive].into_iter().map(Arc::new).collect();
     stand.generation = 1;
     stand.publisher.send_replace(Arc::new(Snapshot::new(1, all)));
-    let mut config = pipeline(any_pod(), "x");
+    let mut config = pipeline(Some(any_pod()), "x");
     config.check.concurrency = 2;
     let mut checks = stand.checks(&config);
     let mut memory = MemoryAccumulator::new();
@@ -156,7 +156,7 @@ fn a_dead_target_holds_up_nobody_and_a_sandboxed_one_is_not_entered() {
 fn what_a_template_lacks_is_said_and_never_guessed() {
     let mut stand = Stand::new();
     stand.publish(&["web-1"]);
-    let mut checks = stand.checks(&pipeline(any_pod(), "{annotation:port}"));
+    let mut checks = stand.checks(&pipeline(Some(any_pod()), "{annotation:port}"));
     let memory = collected(&mut checks);
     assert_eq!(memory.number("executed", &["shop", "web-1"]), Some(0.0));
     assert_eq!(memory.number("failures_total", &["failed", "shop", "web-1"]), Some(1.0));
@@ -189,15 +189,15 @@ fn the_host_has_no_labels_and_a_check_that_cannot_be_made_is_a_state() {
 fn a_change_keeps_what_is_known_and_asks_anew_only_what_is_asked_otherwise() {
     let mut stand = Stand::new();
     stand.publish(&["web-1"]);
-    let mut first = stand.checks(&pipeline(any_pod(), "x"));
+    let mut first = stand.checks(&pipeline(Some(any_pod()), "x"));
     assert_eq!(collected(&mut first).number("asked_total", &["shop", "web-1"]), Some(1.0));
     // Another transform, say: the same request.
-    let mut second = stand.checks(&pipeline(any_pod(), "x"));
+    let mut second = stand.checks(&pipeline(Some(any_pod()), "x"));
     second.update_from(&mut first);
     drop(first);
     assert_eq!(collected(&mut second).number("asked_total", &["shop", "web-1"]), Some(1.0));
     assert_eq!(stand.fake.asked.load(Ordering::SeqCst), 1);
-    let mut third = stand.checks(&pipeline(any_pod(), "y"));
+    let mut third = stand.checks(&pipeline(Some(any_pod()), "y"));
     third.update_from(&mut second);
     let memory = eventually(&mut third, |memory| memory.number("seen", &["y", "shop", "web-1"]).is_some());
     assert_eq!(memory.number("asked_total", &["shop", "web-1"]), Some(2.0));
@@ -208,7 +208,7 @@ fn a_change_keeps_what_is_known_and_asks_anew_only_what_is_asked_otherwise() {
 fn tags_may_follow_from_targets() {
     let mut stand = Stand::new();
     stand.publish(&["web-1"]);
-    let mut config = pipeline(any_pod(), "x");
+    let mut config = pipeline(Some(any_pod()), "x");
     let tag = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     config.transform.tags =
         vec![tag("team", "{label:app}"), tag("none", "{label:none}"), tag("rack", "{{7}")];

@@ -133,7 +133,7 @@ proptest! {
                 prop_assert!(here.contains_key(&pod), "it is gone");
                 if sample.name == "seen" {
                     let OwnedValue::Number(value) = sample.value else { panic!("no number") };
-                    prop_assert_eq!(value, f64::from(pod), "the answer of another");
+                    prop_assert!((value - f64::from(pod)).abs() < 0.5, "the answer of another");
                     prop_assert_eq!(label("asked"), label("pod"));
                 }
             }
