@@ -22,7 +22,7 @@ use self::dial::{Plan, Try, Verdict};
 pub use self::settings::{Network, Settings};
 use super::{
     EXECUTED, FAILURES, HelperError, Inside, NetworkMode, PodInput, Request, collect_here,
-    reach::{Failure, Patience, Reactor, Reason, with_grace},
+    reach::{self, Failure, Patience, Reason, Shelf, with_grace},
     wire,
 };
 use crate::{
@@ -36,8 +36,7 @@ pub static DEF: InputDef = InputDef {
     name: "dialcheck",
     about: "Whether ports and sockets accept connections, and how long that takes.",
     prefix: "pitot_dialcheck_",
-    // Most unix sockets are only for their own user.
-    source: Source::Check(&CheckDef { namespaces: &[Namespace::Net], as_target: true, executes: false }),
+    source: Source::Check(&CheckDef { namespaces: &[Namespace::Net], as_target: false, executes: false }),
     cost: "one connection for each port and try",
     metrics: &[&EXECUTED, &FAILURES, &UP, &DOWN, &SUCCESS, &CONNECT, &ANSWER, &ATTEMPTS, &SECONDS],
     options: settings::OPTIONS,
@@ -74,7 +73,7 @@ const REASONS: &[&str] = WORDS.split_at(2).1;
 /// From a loopback to the longest patience that makes sense.
 const TIMES: Buckets = Buckets { scale: Scale::NanosecondOctaves, slots: OCTAVE_SLOTS, first: -14, last: 5 };
 
-const PORT: Label = Label::bounded("port", settings::MOST_PORTS as u32);
+const PORT: Label = Label::bounded("port", settings::MOST_PORTS);
 
 static UP: Metric = Metric::gauge(
     "up",
@@ -125,14 +124,12 @@ pub struct DialCheck {
     waits: bool,
     times: u32,
     kept: Vec<Kept>,
-    reactor: Reactor,
-    prepared: Vec<(Vec<u8>, Arc<Plan>)>,
     /// Executed by its own process, which sees what the target sees.
     is_here: bool,
 }
 
-/// Plans that are kept in a process that executes checks: one for each check of this kind in a pod.
-const MOST_PREPARED: usize = 16;
+/// Plans, by the request that they were made for.
+static PREPARED: Shelf<(Vec<u8>, Arc<Plan>)> = Shelf::new();
 
 /// What is counted of a port over several checks.
 #[derive(Debug)]
@@ -183,21 +180,19 @@ impl DialCheck {
             ..Self::default()
         })
     }
+}
 
-    /// Makes the plan of a request, or finds the one that was made for the same request before.
-    fn prepare(&mut self, body: &[u8]) -> Result<Arc<Plan>, InputError> {
-        if let Some((_, plan)) = self.prepared.iter().find(|(known, _)| known == body) {
-            return Ok(Arc::clone(plan));
-        }
-        let settings = serde_json::from_slice(body)
-            .map_err(|error| InputError::Other(format!("no settings: {error}")))?;
-        let plan = Arc::new(Plan::new(settings).map_err(InputError::Other)?);
-        if self.prepared.len() == MOST_PREPARED {
-            self.prepared.remove(0);
-        }
-        self.prepared.push((body.to_vec(), Arc::clone(&plan)));
-        Ok(plan)
+/// The plan of a request, which may be there from an earlier one.
+fn prepare(body: &[u8]) -> Result<Arc<Plan>, InputError> {
+    if let Some((body, plan)) = PREPARED.take(|(known, _)| known == body) {
+        PREPARED.put((body, Arc::clone(&plan)));
+        return Ok(plan);
     }
+    let settings =
+        serde_json::from_slice(body).map_err(|error| InputError::Other(format!("no settings: {error}")))?;
+    let plan = Arc::new(Plan::new(settings).map_err(InputError::Other)?);
+    PREPARED.put((body.to_vec(), Arc::clone(&plan)));
+    Ok(plan)
 }
 
 impl Input for DialCheck {
@@ -241,10 +236,10 @@ impl PodInput for DialCheck {
         inside: &Inside,
         response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        let plan = self.prepare(body)?;
+        let plan = prepare(body)?;
         let patience = Patience::new(plan.settings.timeout, inside);
         let from = if self.is_here { unix::From::Here } else { unix::From::Root(&inside.root) };
-        let all = self.reactor.run(async {
+        let all = reach::run(async {
             match plan.settings.network {
                 Network::Unix => dial::socket(&plan, from, patience).await.map(|tries| vec![tries]),
                 Network::Tcp | Network::Udp => dial::ports(&plan, inside, patience).await,
@@ -343,7 +338,7 @@ impl<'a> Tap<'a> {
 
 impl Accumulator for Tap<'_> {
     fn add(&mut self, sample: &Sample<'_>) {
-        let is = |metric| std::ptr::eq(sample.metric, metric);
+        let is = |metric: &'static Metric| std::ptr::eq(sample.metric, metric);
         let Value::Number(value) = sample.value else { return };
         let port = sample.labels.first().copied();
         let Some(index) = self.kept.iter().position(|kept| Some(kept.port.as_bytes()) == port) else {
@@ -361,7 +356,8 @@ impl Accumulator for Tap<'_> {
         } else if is(&ATTEMPTS) {
             if let Some(word) = word {
                 // No more than there were, whatever a response says.
-                kept.results[word] += value.clamp(0.0, self.times.into()) as u64;
+                let count = (1..=self.times).rev().find(|count| f64::from(*count) <= value);
+                kept.results[word] += u64::from(count.unwrap_or(0));
             }
         } else if is(&UP) || is(&SUCCESS) || (is(&DOWN) && word.is_some_and(|word| word > 1)) {
             self.to.add(sample);

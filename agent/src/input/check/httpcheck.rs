@@ -21,7 +21,7 @@ use self::{
 };
 use super::{
     EXECUTED, FAILURES, HelperError, Inside, NetworkMode, PodInput, Request, collect_here,
-    reach::{Failure, Patience, Reactor, Reason, with_grace},
+    reach::{self, Failure, Patience, Reason, Shelf, with_grace},
     wire,
 };
 use crate::{
@@ -144,12 +144,9 @@ pub struct HttpCheck {
     /// What the helper is asked to do.
     request: Option<Request>,
     kept: Kept,
-    reactor: Reactor,
-    prepared: Vec<Prepared>,
 }
 
-/// Plans that are kept in a process that executes checks: one for each check of this kind in a pod.
-const MOST_PREPARED: usize = 16;
+static PREPARED: Shelf<Prepared> = Shelf::new();
 
 /// A plan, ready to be executed again.
 #[derive(Debug)]
@@ -157,6 +154,19 @@ struct Prepared {
     body: Vec<u8>,
     plan: Plan,
     tls: Option<Tls>,
+}
+
+impl Prepared {
+    /// That of a request, which may be there from an earlier one.
+    fn of(body: &[u8]) -> Result<Self, InputError> {
+        if let Some(known) = PREPARED.take(|known| known.body == body) {
+            return Ok(known);
+        }
+        let settings = serde_json::from_slice(body)
+            .map_err(|error| InputError::Other(format!("no settings: {error}")))?;
+        let plan = Plan::new(settings).map_err(InputError::Other)?;
+        Ok(Self { body: body.to_vec(), plan, tls: None })
+    }
 }
 
 /// What is counted over several checks.
@@ -192,21 +202,6 @@ impl HttpCheck {
         Plan::new(settings).map_err(Unsupported)?;
         let request = Request { input: DEF.name.to_owned(), body, timeout: with_grace(timeout) };
         Ok(Self { request: Some(request), ..Self::default() })
-    }
-
-    /// Makes the plan of a request, or finds the one that was made for the same request before.
-    fn prepare(&mut self, body: &[u8]) -> Result<usize, InputError> {
-        if let Some(index) = self.prepared.iter().position(|prepared| prepared.body == body) {
-            return Ok(index);
-        }
-        let settings = serde_json::from_slice(body)
-            .map_err(|error| InputError::Other(format!("no settings: {error}")))?;
-        let plan = Plan::new(settings).map_err(InputError::Other)?;
-        if self.prepared.len() == MOST_PREPARED {
-            self.prepared.remove(0);
-        }
-        self.prepared.push(Prepared { body: body.to_vec(), plan, tls: None });
-        Ok(self.prepared.len() - 1)
     }
 }
 
@@ -247,14 +242,15 @@ impl PodInput for HttpCheck {
         inside: &Inside,
         response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        let index = self.prepare(body)?;
-        let Prepared { plan, tls, .. } = &mut self.prepared[index];
+        let mut prepared = Prepared::of(body)?;
+        let Prepared { plan, tls, .. } = &mut prepared;
         let patience = Patience::new(plan.settings.timeout, inside);
         let mut found = Found::default();
         let check = exchange::check(plan, tls, inside, patience, &mut found);
-        let outcome = self.reactor.run(patience.wait(check))?;
+        let outcome = reach::run(patience.wait(check))?;
         // What was seen in a handshake that did not end in time.
         found.seen = found.seen.or_else(|| tls.as_ref().and_then(Tls::seen));
+        PREPARED.put(prepared);
         let reason = match outcome {
             Ok(()) => None,
             Err(Failure::Down(reason)) => Some(reason),
@@ -316,7 +312,7 @@ struct Tap<'a> {
 
 impl Accumulator for Tap<'_> {
     fn add(&mut self, sample: &Sample<'_>) {
-        let is = |metric| std::ptr::eq(sample.metric, metric);
+        let is = |metric: &'static Metric| std::ptr::eq(sample.metric, metric);
         let Value::Number(value) = sample.value else { return };
         if is(&EXECUTED) || is(&FAILURES) || is(&CHECKS) {
             // Those are the agent's to say.

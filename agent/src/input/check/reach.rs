@@ -1,9 +1,11 @@
 //! What checks over the network share: how they wait, how they connect, and what keeps a target from being reached.
 
 use std::{
-    fmt, io,
-    net::SocketAddr,
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
     pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Inside;
+use super::{Dir, Inside, resolve};
 use crate::input::InputError;
 
 /// What is left to the caller after a check has given up waiting: to say so.
@@ -22,7 +24,7 @@ const SLACK: Duration = Duration::from_millis(20);
 /// What the agent waits beyond the timeout of a check, so that a target that does not answer is a result.
 const GRACE: Duration = Duration::from_millis(500);
 /// The most addresses of a name that are tried.
-pub(super) const MOST_ADDRESSES: usize = 8;
+const MOST_ADDRESSES: usize = 8;
 
 /// How long a helper may take for a check with this timeout.
 pub(super) fn with_grace(timeout: Duration) -> Duration {
@@ -186,33 +188,81 @@ pub(super) async fn connect(addresses: &[SocketAddr], patience: Patience) -> Res
     Err(failure)
 }
 
-/// Where a check waits for the network: made when it is first needed, in the process that needs it, and kept.
-#[derive(Default)]
-pub(super) struct Reactor(Option<Runtime>);
-
-impl Reactor {
-    /// Runs something to its end.
-    pub(super) fn run<F: Future>(&mut self, what: F) -> Result<F::Output, InputError> {
-        if Handle::try_current().is_ok() {
-            return Err(InputError::Other(
-                "a check waits, so it cannot run where others must not".to_owned(),
-            ));
+/// The addresses of a host, by what its target knows of names.
+pub(super) fn addresses(inside: &Inside, host: &str, patience: Patience) -> Result<Vec<IpAddr>, Failure> {
+    let copy = |dir: &Dir| dir.as_fd().try_clone_to_owned().map(Dir::from_fd);
+    // Names are looked for until the deadline, which is later than the target may take.
+    let inside = Inside {
+        deadline: patience.until,
+        root: copy(&inside.root)?,
+        process: copy(&inside.process)?,
+        procfs: None,
+    };
+    match resolve::addresses(&inside, host) {
+        Ok(mut addresses) => {
+            addresses.truncate(MOST_ADDRESSES);
+            Ok(addresses)
         }
-        let runtime = match &mut self.0 {
-            Some(runtime) => runtime,
-            none => {
-                let made = Builder::new_current_thread().enable_io().enable_time().build();
-                none.insert(made.map_err(|error| InputError::Other(format!("no event loop: {error}")))?)
-            }
-        };
-        Ok(runtime.block_on(what))
+        Err(_) if patience.is_cut && patience.share(1).is_zero() => Err(patience.is_over()),
+        // What name servers say has a kind. Any other error kept one from asking them.
+        Err(error) if error.get_ref().is_some() && error.kind() != io::ErrorKind::Other => {
+            Err(Reason::Resolve.into())
+        }
+        Err(error) => Err(Failure::Unknown(error.to_string())),
     }
 }
 
-impl fmt::Debug for Reactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reactor").finish_non_exhaustive()
+/// Things that a process makes once and keeps, for whoever needs one next. Helpers make checks anew for each request.
+pub(super) struct Shelf<T>(Mutex<Vec<T>>);
+
+impl<T> Shelf<T> {
+    /// As many as there are different checks of a kind in one pod.
+    const MOST: usize = 16;
+
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
     }
+
+    /// Takes one of that kind, if there is one.
+    pub(super) fn take(&self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let mut things = self.lock();
+        let index = things.iter().rposition(is_wanted)?;
+        Some(things.remove(index))
+    }
+
+    /// Puts one back, and drops that which was not needed for longest if there are too many.
+    pub(super) fn put(&self, thing: T) {
+        let mut things = self.lock();
+        let dropped = (things.len() == Self::MOST).then(|| things.remove(0));
+        things.push(thing);
+        drop(things);
+        drop(dropped);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+        // Nothing is left half done inside.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+static RUNTIMES: Shelf<Runtime> = Shelf::new();
+
+/// Runs to its end what waits for the network.
+pub(super) fn run<F: Future>(what: F) -> Result<F::Output, InputError> {
+    if Handle::try_current().is_ok() {
+        return Err(InputError::Other("a check waits, so it cannot run where others must not".to_owned()));
+    }
+    let runtime = match RUNTIMES.take(|_| true) {
+        Some(runtime) => runtime,
+        None => Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|error| InputError::Other(format!("no event loop: {error}")))?,
+    };
+    let output = runtime.block_on(what);
+    RUNTIMES.put(runtime);
+    Ok(output)
 }
 
 #[cfg(test)]
@@ -242,7 +292,15 @@ mod tests {
     #[test]
     fn a_check_does_not_wait_where_others_must_not() {
         let runtime = Builder::new_current_thread().build().unwrap();
-        assert!(runtime.block_on(async { Reactor::default().run(async {}) }).is_err());
-        assert!(Reactor::default().run(async {}).is_ok());
+        assert!(runtime.block_on(async { run(async {}) }).is_err());
+        assert!(run(async {}).is_ok());
+    }
+
+    #[test]
+    fn a_shelf_keeps_what_was_needed_last() {
+        let shelf = Shelf::new();
+        (0..20).for_each(|thing| shelf.put(thing));
+        assert_eq!((shelf.take(|thing| *thing == 3), shelf.take(|thing| *thing == 4)), (None, Some(4)));
+        assert_eq!((shelf.take(|_| true), shelf.take(|thing| *thing == 4)), (Some(19), None));
     }
 }

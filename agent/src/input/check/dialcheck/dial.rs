@@ -18,8 +18,7 @@ use tokio::{
 use super::{
     super::{
         Inside,
-        reach::{self, Failure, MOST_ADDRESSES, Patience, Reason},
-        resolve,
+        reach::{self, Failure, Patience, Reason},
     },
     settings::{Network, Settings},
     unix,
@@ -112,12 +111,7 @@ fn hosts(host: &str, inside: &Inside, patience: Patience) -> Result<Vec<IpAddr>,
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
-    let mut hosts = resolve::addresses(inside, host).map_err(|_| match patience.share(1) {
-        Duration::ZERO => patience.is_over(),
-        _ => Reason::Resolve.into(),
-    })?;
-    hosts.truncate(MOST_ADDRESSES);
-    Ok(hosts)
+    reach::addresses(inside, host, patience)
 }
 
 /// As many tries as the plan wants, each with its share of the time.

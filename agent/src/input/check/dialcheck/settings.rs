@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The most ports of one check.
-pub(super) const MOST_PORTS: usize = 64;
+pub(super) const MOST_PORTS: u32 = 64;
 /// What is left of a socket's name in the address of a socket, after `./` and before its closing zero.
 const MOST_NAME: usize = 105;
 /// A datagram that is larger than this has no place in a check.
@@ -37,7 +37,7 @@ pub(super) static OPTIONS: &[OptionDef] = &[
     OptionDef {
         key: "path",
         default: OptionValue::Text(""),
-        help: "The path of the unix socket that is dialled, as the target sees it.",
+        help: "The path of the unix socket that is dialled, as the target sees it; in a pod it must let anybody connect.",
     },
     OptionDef {
         key: "times",
@@ -168,7 +168,7 @@ impl Settings {
             let what = "is the name of a host or an address, as in 10.0.0.1 and ::1";
             return Err(format!("`host` {what}, not {:?}", self.host));
         }
-        if self.ports.len() > MOST_PORTS || self.ports.contains(&0) {
+        if self.ports.len() > MOST_PORTS as usize || self.ports.contains(&0) {
             return Err(format!("`ports` are {MOST_PORTS} at most, from 1 to 65535"));
         }
         if self.send.len() > MOST_SENT {
@@ -207,7 +207,7 @@ fn ports(texts: &[&str]) -> Result<Vec<u16>, Unsupported> {
             return Err(Unsupported(format!("`ports`: write the range as \"{high}-{low}\"")));
         }
         ports.extend((low..=high).filter(|port| !ports.contains(port)).collect::<Vec<_>>());
-        if ports.len() > MOST_PORTS {
+        if ports.len() > MOST_PORTS as usize {
             let what = format!("{MOST_PORTS} at most: divide them among several checks");
             return Err(Unsupported(format!("`ports` are {what}")));
         }

@@ -155,7 +155,7 @@ fn an_answer_that_never_fits_is_not_read_for_ever() {
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         let mut streams = listener.incoming();
-        while streams.next().unwrap().unwrap().write_all(&[b'x'; 1 << 20]).is_err() {}
+        while streams.next().unwrap().unwrap().write_all(&vec![b'x'; 1 << 20]).is_err() {}
         // The next one says nothing and leaves.
         drop(streams.next());
     });

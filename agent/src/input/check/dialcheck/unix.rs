@@ -10,10 +10,7 @@ use std::{
 };
 
 use nix::errno::Errno;
-use rustix::{
-    fs::readlinkat,
-    process::{chdir, fchdir},
-};
+use rustix::{fs::readlinkat, process::fchdir};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::input::check::Dir;
@@ -38,10 +35,11 @@ pub(super) fn connect(from: From<'_>, path: &str) -> io::Result<UnixStream> {
         From::Root(root) => {
             let (above, name) = find(root, path)?;
             let address = SockAddr::unix(Path::new(".").join(name))?;
+            let own = Dir::open(Path::new("/"))?;
             fchdir(above)?;
             let connected = socket.connect(&address);
-            // Whatever it is, no directory of the target's is held: it could not be unmounted.
-            chdir("/")?;
+            // Whatever came of it, no directory of the target's is held: it could not be unmounted.
+            fchdir(own)?;
             connected?;
         }
     }

@@ -20,8 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     super::{
         Inside,
-        reach::{self, Failure, MOST_ADDRESSES, Patience, Reason},
-        resolve,
+        reach::{self, Failure, Patience, Reason},
     },
     limited::Limited,
     plan::Plan,
@@ -140,12 +139,9 @@ fn resolve(
         return Ok(vec![with_port(address)]);
     }
     let began = Instant::now();
-    let addresses = resolve::addresses(inside, host).map_err(|_| match patience.share(1) {
-        Duration::ZERO => patience.is_over(),
-        _ => Reason::Resolve.into(),
-    })?;
+    let addresses = reach::addresses(inside, host, patience)?;
     found.note(Phase::Resolve, began);
-    Ok(addresses.into_iter().take(MOST_ADDRESSES).map(with_port).collect())
+    Ok(addresses.into_iter().map(with_port).collect())
 }
 
 /// What became of a request.
@@ -282,7 +278,7 @@ fn failure(error: &hyper::Error) -> Failure {
     if let Some(cause) = cause(error) {
         return match cause.raw_os_error() {
             Some(code) => io::Error::from_raw_os_error(code).into(),
-            None if cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Reason::Tls.into(),
+            None if tls::is_at_fault(cause) => Reason::Tls.into(),
             None => io::Error::from(cause.kind()).into(),
         };
     }

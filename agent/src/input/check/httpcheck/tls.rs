@@ -93,9 +93,19 @@ impl std::fmt::Debug for Tls {
     }
 }
 
+/// The error of TLS that an error of a connection is.
+fn cause(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Whether a connection broke because of TLS.
+pub(super) fn is_at_fault(error: &io::Error) -> bool {
+    cause(error).is_some()
+}
+
 /// What a failed handshake says of the target.
 pub(super) fn failure(error: io::Error) -> Failure {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+    match cause(&error) {
         Some(Error::InvalidCertificate(_)) => Reason::Certificate.into(),
         Some(_) => Reason::Tls.into(),
         None => match Failure::from(error) {

@@ -94,7 +94,7 @@ fn a_body_without_end_is_left_unread() {
     let (sender, receiver) = channel();
     let (port, _requests) = server(move |stream, _| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n").unwrap();
-        sender.send(flood(stream, &[b'x'; 64 << 10])).unwrap();
+        sender.send(flood(stream, &vec![b'x'; 64 << 10])).unwrap();
     });
     let acc = check(settings(port));
     assert_eq!((verdict(&acc), acc.number("body_truncated", &[])), ("up".to_owned(), Some(1.0)));
