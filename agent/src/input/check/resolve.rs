@@ -13,6 +13,8 @@ mod stream;
 pub(super) mod testing;
 #[cfg(test)]
 mod tests;
+mod verdict;
+mod walk;
 
 use std::{
     io,
@@ -25,9 +27,10 @@ use simple_dns::TYPE;
 use super::Inside;
 
 pub(super) use self::{
-    asking::{Outcome, Question, Verdict, ask},
+    asking::ask,
     message::is_name,
     settings::Settings,
+    verdict::{Outcome, Question, Verdict},
 };
 
 /// As many addresses as are taken of one name.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Names at most.
-pub(super) const NAMES: usize = 16;
+pub(super) const NAMES: u32 = 16;
 /// Questions at most.
 const QUESTIONS: usize = 32;
 const PORT: u16 = 53;
@@ -70,7 +70,7 @@ impl Asked {
             return Some(format!("`names`: `{address}` is an address: {what}"));
         }
         let questions = self.names.len() * self.types.len();
-        (self.names.len() > NAMES || questions > QUESTIONS).then(|| {
+        (self.names.len() > NAMES as usize || questions > QUESTIONS).then(|| {
             format!(
                 "`names`: {} names of {} types are {questions} questions, where {NAMES} names and {QUESTIONS} \
                  questions are the most: make two checks of it",

@@ -11,7 +11,7 @@ use super::{
 use crate::catalogue::{Buckets, Label, Metric, Since, Unit};
 use pitot_common::histogram::{OCTAVE_SLOTS, Scale};
 
-const NAME: Label = Label::bounded("name", NAMES as u32);
+const NAME: Label = Label::bounded("name", NAMES);
 const TYPE: Label = Label::fixed("type", TYPES);
 const LABELS: &[Label] = &[NAME, TYPE];
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Hosts at most.
-pub(super) const HOSTS: usize = 16;
+pub(super) const HOSTS: u32 = 16;
 
 /// What is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Asked {
                 "`hosts` is empty: list names or addresses, as in [\"db.example\", \"10.0.0.1\"]".to_owned(),
             );
         }
-        if self.hosts.len() > HOSTS {
+        if self.hosts.len() > HOSTS as usize {
             let many = self.hosts.len();
             return Some(format!(
                 "`hosts` has {many} entries, where {HOSTS} are the most: make two checks of it"

@@ -239,8 +239,8 @@ mod tests {
 
     #[test]
     fn an_echo_that_was_not_waited_for_is_not_lost() {
-        let (now, second) = (Instant::now() + Duration::from_secs(10), Duration::from_secs(1));
-        let (long_ago, just_now) = (Some(now - second * 2), Some(now - second / 2));
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let (now, long_ago, just_now) = (start + second * 2, Some(start), Some(start + second * 3 / 2));
         let mut probe = Probe::new(None, 0);
         probe.ending = Ending::Timeout;
         probe.echoes = vec![(long_ago, None), (long_ago, Some(second / 4)), (just_now, None), (None, None)];

@@ -9,7 +9,7 @@ use super::{
 use crate::catalogue::{Buckets, Label, Metric, Since, Unit};
 use pitot_common::histogram::{OCTAVE_SLOTS, Scale};
 
-const HOST: Label = Label::bounded("host", HOSTS as u32);
+const HOST: Label = Label::bounded("host", HOSTS);
 const LABELS: &[Label] = &[HOST];
 
 /// From eight microseconds to sixteen seconds.

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::accumulator::{Accumulator, Histogram, MemoryAccumulator, OwnedSample, OwnedValue};
 
+/// More echoes than a check ever sends.
+const MOST: u16 = 100;
+
 /// Counts of every host.
 #[derive(Debug, Default)]
 pub(super) struct Tally(Vec<Counts>);
@@ -87,7 +90,8 @@ impl Tally {
             return Err(WireError::Malformed("labels"));
         };
         if std::ptr::eq(sample.metric, &raw const SENT) {
-            let possible = (0..=100).find(|count| f64::from(*count) == *value);
+            let is_it = |count: &u16| (f64::from(*count) - *value).abs() < f64::EPSILON;
+            let possible = (0..=MOST).find(is_it);
             told.sent = Some(possible.ok_or(WireError::Malformed("sent"))?);
         } else if std::ptr::eq(sample.metric, &raw const RTT_SECONDS)
             && second.map(str::as_bytes) == Some(EACH)

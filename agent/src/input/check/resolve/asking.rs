@@ -16,115 +16,18 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use rustix::rand::{GetRandomFlags, getrandom};
-use simple_dns::TYPE;
 
 use super::{
-    Settings,
-    message::{self, Reply},
+    Settings, message,
     stream::Stream,
+    verdict::{Outcome, Question, Verdict},
+    walk::Walk,
 };
 
 /// Messages that are read in one go before the clock is looked at.
 const BURST: usize = 64;
 /// More than fits into any answer over UDP that was not asked to be longer.
 const LONGEST: usize = 4096;
-
-const REFUSED: u8 = 5;
-const NO_SUCH_NAME: u8 = 3;
-const SERVER_FAILURE: u8 = 2;
-
-/// What is asked: records of one kind, of the first of these names that has any.
-#[derive(Clone, Debug)]
-pub(crate) struct Question {
-    /// The names, in the order in which they are tried.
-    pub(crate) names: Vec<String>,
-    /// The kind of record.
-    pub(crate) kind: TYPE,
-}
-
-/// How a question ended. Of several ends, the greatest says most about why there are no records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verdict {
-    /// No name of the list exists.
-    NoName,
-    /// A name exists, but has no record of that kind.
-    NoData,
-    /// A server said that something prevented it from finding out.
-    ServerFailure,
-    /// A server does not answer such questions of this host.
-    Refused,
-    /// A server answered with another code.
-    OtherCode,
-    /// What a server sent is not an answer.
-    Malformed,
-    /// No server could be reached.
-    Unreachable,
-    /// No server answered in time.
-    Timeout,
-    /// There are records.
-    Answered,
-}
-
-impl Verdict {
-    /// Every word.
-    pub(crate) const WORDS: &[&str] = &[
-        "nxdomain",
-        "no_data",
-        "servfail",
-        "refused",
-        "other_code",
-        "malformed",
-        "unreachable",
-        "timeout",
-        "answered",
-    ];
-
-    /// One word for it.
-    pub(crate) const fn word(self) -> &'static str {
-        Self::WORDS[self as usize]
-    }
-
-    pub(super) const fn sentence(self) -> &'static str {
-        match self {
-            Self::NoName => "no such name",
-            Self::NoData => "the name has no such records",
-            Self::ServerFailure => "the name server failed",
-            Self::Refused => "the name server refused to answer",
-            Self::OtherCode => "the name server answered with an unusual code",
-            Self::Malformed => "what the name server sent is not an answer",
-            Self::Unreachable => "no name server can be reached",
-            Self::Timeout => "no name server answered in time",
-            Self::Answered => "answered",
-        }
-    }
-
-    pub(super) const fn kind(self) -> io::ErrorKind {
-        match self {
-            Self::NoName | Self::NoData => io::ErrorKind::NotFound,
-            Self::Timeout => io::ErrorKind::TimedOut,
-            Self::Unreachable => io::ErrorKind::HostUnreachable,
-            _ => io::ErrorKind::InvalidData,
-        }
-    }
-}
-
-/// What came of a question.
-#[derive(Clone, Debug)]
-pub(crate) struct Outcome {
-    pub(crate) verdict: Verdict,
-    /// The response code that decided, if a server sent one.
-    pub(crate) code: Option<u8>,
-    /// Records of the kind that was asked for.
-    pub(crate) records: u32,
-    /// The addresses among them.
-    pub(crate) addresses: Vec<IpAddr>,
-    /// Names that were tried.
-    pub(crate) steps: usize,
-    /// Whether an answer did not fit and was asked for over TCP.
-    pub(crate) truncated: bool,
-    /// How long it took, from the first question to the last answer.
-    pub(crate) took: Duration,
-}
 
 /// Asks all questions at once. When they are `together`, an answer to one ends the others as soon as they are past
 /// its name.
@@ -140,138 +43,6 @@ pub(crate) fn ask(
     let mut asking = Asking { settings, lines, walks, deadline, together };
     asking.run();
     asking.walks.into_iter().map(|walk| walk.outcome).collect()
-}
-
-/// A question under way.
-#[derive(Debug)]
-struct Walk<'a> {
-    question: &'a Question,
-    began: Instant,
-    /// Which name, which server, and how often all servers were asked for it.
-    step: usize,
-    server: usize,
-    round: u32,
-    /// A message is under way. Its number and until when it is waited for.
-    waiting: Option<(u16, Instant)>,
-    /// It is under way over TCP.
-    stream: Option<Stream>,
-    /// What was answered for this name by servers that cannot say.
-    failure: Option<u8>,
-    /// Servers that did not answer for this name in this round.
-    silent: usize,
-    unreachable: usize,
-    malformed: bool,
-    is_over: bool,
-    outcome: Outcome,
-}
-
-impl<'a> Walk<'a> {
-    fn new(question: &'a Question, began: Instant) -> Self {
-        let outcome = Outcome {
-            verdict: Verdict::NoName,
-            code: None,
-            records: 0,
-            addresses: Vec::new(),
-            steps: 0,
-            truncated: false,
-            took: Duration::ZERO,
-        };
-        Self {
-            question,
-            began,
-            step: 0,
-            server: 0,
-            round: 0,
-            waiting: None,
-            stream: None,
-            failure: None,
-            silent: 0,
-            unreachable: 0,
-            malformed: false,
-            is_over: false,
-            outcome,
-        }
-    }
-
-    fn end(&mut self, verdict: Verdict, code: Option<u8>) {
-        self.outcome.verdict = verdict;
-        self.outcome.code = code;
-        self.outcome.steps = self.step + 1;
-        self.outcome.took = self.began.elapsed();
-        self.is_over = true;
-        self.waiting = None;
-        self.stream = None;
-    }
-
-    /// This name has nothing: on to the next one.
-    fn step_on(&mut self, verdict: Verdict, code: u8) {
-        if self.outcome.code.is_none() || verdict > self.outcome.verdict {
-            (self.outcome.verdict, self.outcome.code) = (verdict, Some(code));
-        }
-        if self.step + 1 >= self.question.names.len() {
-            self.end(self.outcome.verdict, self.outcome.code);
-            return;
-        }
-        self.step += 1;
-        (self.server, self.round) = (0, 0);
-        self.begin_round();
-        self.failure = None;
-        self.malformed = false;
-    }
-
-    fn begin_round(&mut self) {
-        self.waiting = None;
-        self.stream = None;
-        self.silent = 0;
-        self.unreachable = 0;
-    }
-
-    /// This server has not answered, or cannot: on to the next one.
-    fn next_server(&mut self, settings: &Settings) {
-        self.waiting = None;
-        self.stream = None;
-        self.server += 1;
-        if self.server < settings.servers.len() {
-            return;
-        }
-        self.server = 0;
-        self.round += 1;
-        let all_said_no = self.silent + self.unreachable == 0;
-        let none_is_there = self.unreachable == settings.servers.len();
-        if self.round < settings.rounds && !all_said_no {
-            self.begin_round();
-            return;
-        }
-        match self.failure {
-            // Another name may be another server's to answer.
-            Some(SERVER_FAILURE) => self.step_on(Verdict::ServerFailure, SERVER_FAILURE),
-            Some(REFUSED) => self.end(Verdict::Refused, Some(REFUSED)),
-            Some(code) => self.end(Verdict::OtherCode, Some(code)),
-            None if self.malformed => self.end(Verdict::Malformed, None),
-            None if none_is_there => self.end(Verdict::Unreachable, None),
-            None => self.end(Verdict::Timeout, None),
-        }
-    }
-
-    fn take(&mut self, reply: Reply, settings: &Settings) {
-        match reply.code {
-            0 if reply.records > 0 => {
-                self.outcome.records = reply.records;
-                self.outcome.addresses = reply.addresses;
-                self.end(Verdict::Answered, Some(0));
-            }
-            0 => self.step_on(Verdict::NoData, 0),
-            NO_SUCH_NAME => self.step_on(Verdict::NoName, NO_SUCH_NAME),
-            code => {
-                self.failure = Some(code);
-                self.next_server(settings);
-            }
-        }
-    }
-
-    fn name(&self) -> &'a str {
-        self.question.names.get(self.step).map_or("", String::as_str)
-    }
 }
 
 #[derive(Debug)]
@@ -335,25 +106,22 @@ impl Asking<'_> {
                 None => Err(io::ErrorKind::NotFound.into()),
             }
         };
-        match sent {
-            Ok(()) => walk.waiting = Some((id, deadline.min(Instant::now() + settings.patience))),
-            Err(_) => {
-                let server = walk.server;
-                walk.unreachable += 1;
-                walk.next_server(settings);
-                // What the kernel tells of the server may be about an earlier message.
-                if !over_tcp {
-                    self.nobody_listens(server);
-                }
-            }
+        if sent.is_ok() {
+            walk.waiting = Some((id, deadline.min(Instant::now() + settings.patience)));
+            return;
+        }
+        let server = walk.server;
+        walk.is_unreachable(settings);
+        // What the kernel tells of the server may be about an earlier message.
+        if !over_tcp {
+            self.nobody_listens(server);
         }
     }
 
     /// What is under way to a server is not waited for.
     fn nobody_listens(&mut self, server: usize) {
-        for walk in self.walks.iter_mut().filter(|walk| waits_for(walk, server)) {
-            walk.unreachable += 1;
-            walk.next_server(self.settings);
+        for walk in self.walks.iter_mut().filter(|walk| walk.waits_for(server)) {
+            walk.is_unreachable(self.settings);
         }
     }
 
@@ -403,7 +171,7 @@ impl Asking<'_> {
     fn take(&mut self, server: usize, message: &mut [u8]) {
         let number = message::id(message);
         let Some(at) = self.walks.iter().position(|walk| {
-            waits_for(walk, server) && walk.waiting.is_some_and(|(id, _)| Some(id) == number)
+            walk.waits_for(server) && walk.waiting.is_some_and(|(id, _)| Some(id) == number)
         }) else {
             return;
         };
@@ -426,19 +194,15 @@ impl Asking<'_> {
         match stream.go_on() {
             Ok(None) => {}
             Ok(Some(mut message)) => {
-                match message::reply(&mut message, id, walk.name(), walk.question.kind) {
-                    Some(reply) => walk.take(reply, self.settings),
-                    None => {
-                        walk.malformed = true;
-                        walk.silent += 1;
-                        walk.next_server(self.settings);
-                    }
+                let reply = message::reply(&mut message, id, walk.name(), walk.question.kind);
+                if let Some(reply) = reply {
+                    walk.take(reply, self.settings);
+                } else {
+                    walk.malformed = true;
+                    walk.is_silent(self.settings);
                 }
             }
-            Err(_) => {
-                walk.unreachable += 1;
-                walk.next_server(self.settings);
-            }
+            Err(_) => walk.is_unreachable(self.settings),
         }
     }
 
@@ -451,15 +215,10 @@ impl Asking<'_> {
                 let verdict = if walk.malformed { Verdict::Malformed } else { Verdict::Timeout };
                 walk.end(verdict, None);
             } else if walk.waiting.is_some_and(|(_, until)| now >= until) {
-                walk.silent += 1;
-                walk.next_server(self.settings);
+                walk.is_silent(self.settings);
             }
         }
     }
-}
-
-fn waits_for(walk: &Walk<'_>, server: usize) -> bool {
-    walk.waiting.is_some() && walk.stream.is_none() && walk.server == server
 }
 
 /// A socket that only this server can answer on.

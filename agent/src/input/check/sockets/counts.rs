@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::diag::{Family, Seen};
 
 /// Ports that are told apart. They are the lowest ones, so that they stay the same.
-pub(super) const PORTS: usize = 64;
+pub(super) const PORTS: u32 = 64;
 
 /// States of TCP, from the kernel's number 1.
 pub(super) const STATES: &[&str] = &[
@@ -73,7 +73,7 @@ impl Tcp {
             return;
         }
         self.listening.entry(seen.port).or_default().add(queue);
-        if self.listening.len() > PORTS
+        if self.listening.len() > PORTS as usize
             && let Some((_, highest)) = self.listening.pop_last()
         {
             self.others.add(highest);
@@ -176,7 +176,7 @@ mod tests {
             distinct.sort_unstable();
             distinct.dedup();
             prop_assert_eq!(tcp.ports(), distinct.len() as u64);
-            let lowest = distinct.iter().take(PORTS);
+            let lowest = distinct.iter().take(PORTS as usize);
             prop_assert!(tcp.listening.keys().eq(lowest));
             let told: u64 = tcp.listening.values().map(|queue| queue.length).sum();
             prop_assert_eq!(told + tcp.others.length, 2 * ports.len() as u64);

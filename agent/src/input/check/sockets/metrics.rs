@@ -11,7 +11,7 @@ use crate::catalogue::{Label, Metric, Unit};
 const FAMILY: Label = Label::fixed("family", Family::LABELS);
 const QUEUE: &[Label] = &[Label::fixed("queue", &["receive", "send"])];
 /// All ports that are told apart, and `other`.
-const PORT: &[Label] = &[Label::bounded("port", PORTS as u32 + 1)];
+const PORT: &[Label] = &[Label::bounded("port", PORTS + 1)];
 const OTHER: &[u8] = b"other";
 
 pub(super) static TCP: Metric = Metric::gauge(
