@@ -3,6 +3,8 @@
 //! What is known is an immutable [`Snapshot`]; a new one takes its place when something starts, stops or turns out to
 //! be called something else. Nobody who looks waits for a runtime.
 
+pub mod source;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
