@@ -3,6 +3,9 @@
 //! What is known is an immutable [`Snapshot`]; a new one takes its place when something starts, stops or turns out to
 //! be called something else. Nobody who looks waits for a runtime.
 
+mod runtime;
+pub mod source;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -10,6 +13,8 @@ use std::{
 };
 
 use tokio::sync::watch;
+
+pub use self::runtime::{PodsConfig, sources};
 
 /// Who started a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
