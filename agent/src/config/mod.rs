@@ -15,6 +15,7 @@ mod value;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
+    container::PodsConfig,
     input::{INPUTS, InputDef, OptionSetting},
     pipeline::{BurstsConfig, Published, QueryConfig, Schedule, TransformConfig},
     source::Roots,
@@ -53,6 +54,8 @@ pub struct Config {
     pub reload: Reload,
     /// The ready set of queries that find bursts.
     pub bursts: BurstsConfig,
+    /// How containers and pods are found and named.
+    pub pods: PodsConfig,
 }
 
 /// How a running agent learns of a changed configuration, beside SIGHUP.
@@ -138,6 +141,7 @@ impl Default for Config {
             tasks: None,
             reload: Reload::default(),
             bursts: BurstsConfig::default(),
+            pods: PodsConfig::default(),
         }
     }
 }

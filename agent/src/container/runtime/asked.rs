@@ -22,6 +22,8 @@ use crate::container::{
 
 /// How often it is looked whether a socket is there by now, while there are containers that it may know.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long one that cannot tell anything of use is left alone.
+const DEAF: Duration = Duration::from_secs(300);
 /// Containers that are remembered until then.
 const REMEMBERED: usize = 4096;
 
@@ -29,14 +31,16 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Asked {
     place: Place,
-    /// It may well be absent.
-    is_guess: bool,
+    /// Whose containers it may know when nobody has said that it is there, and it may well not be.
+    guess: Option<&'static [Runtime]>,
     partner: Option<Partner>,
     /// Calls of partners that are gone, and of those that were nobody.
     calls: u64,
     /// What it would have been asked if it had been there.
     missed: BTreeSet<String>,
     look: Instant,
+    /// When it may be asked again who listens there.
+    deaf_until: Instant,
 }
 
 #[derive(Debug)]
@@ -49,29 +53,45 @@ enum Partner {
 impl Asked {
     /// A socket that the configuration names.
     pub(super) fn given(place: Place) -> Self {
-        let look = Instant::now();
-        Self { place, is_guess: false, partner: None, calls: 0, missed: BTreeSet::new(), look }
+        let now = Instant::now();
+        let (look, deaf_until) = (now, now);
+        Self { place, guess: None, partner: None, calls: 0, missed: BTreeSet::new(), look, deaf_until }
     }
 
-    /// A socket where many hosts have one.
-    pub(super) fn guessed(place: Place) -> Self {
-        Self { is_guess: true, ..Self::given(place) }
+    /// A socket where many hosts have a runtime that starts such containers. It is not asked about others: some
+    /// runtimes are asleep until somebody talks to them.
+    pub(super) fn guessed(place: Place, runtimes: &'static [Runtime]) -> Self {
+        Self { guess: Some(runtimes), ..Self::given(place) }
     }
 
     async fn ask(&mut self, found: &[Found]) -> Result<Vec<Description>, Trouble> {
-        let partner = match &mut self.partner {
-            Some(partner) => partner,
-            None => {
-                let met = meet(&self.place, &mut self.calls).await?;
-                // From now on, its absence is a failure.
-                self.is_guess = false;
-                self.partner.insert(met)
+        if self.partner.is_none() {
+            if Instant::now() < self.deaf_until {
+                return Ok(Vec::new());
             }
-        };
+            match meet(&self.place, &mut self.calls).await {
+                // As many dockers bring a containerd that is for themselves only.
+                Err(Trouble::Refused(why)) if self.guess.is_some() => {
+                    tracing::info!(socket = self.place.name(), why, "no use for the names of containers");
+                    self.deaf_until = Instant::now() + DEAF;
+                }
+                met => {
+                    self.partner = Some(met?);
+                    // From now on, its absence is a failure.
+                    self.guess = None;
+                }
+            }
+        }
+        let Some(partner) = &mut self.partner else { return Ok(Vec::new()) };
+        // Before it was known who listens there, everything was for it.
+        let own: Vec<Found> = found.iter().filter(|found| partner.may_know(found)).cloned().collect();
+        if own.is_empty() {
+            return Ok(Vec::new());
+        }
         match partner {
-            Partner::Cri(cri) => cri.describe(found).await,
-            Partner::Docker(docker) => docker.describe(found).await,
-            Partner::Podman(podman) => podman.describe(found).await,
+            Partner::Cri(cri) => cri.describe(&own).await,
+            Partner::Docker(docker) => docker.describe(&own).await,
+            Partner::Podman(podman) => podman.describe(&own).await,
         }
     }
 
@@ -85,7 +105,7 @@ impl Asked {
                 self.missed.clear();
                 Ok(descriptions)
             }
-            Err(Trouble::Missing(_)) if self.is_guess => {
+            Err(Trouble::Missing(_)) if self.guess.is_some() => {
                 let room = REMEMBERED.saturating_sub(self.missed.len());
                 self.missed.extend(found.iter().take(room).map(|found| found.id.clone()));
                 Ok(Vec::new())
@@ -115,11 +135,10 @@ impl Source for Asked {
     }
 
     fn may_know(&self, found: &Found) -> bool {
-        match &self.partner {
-            None => true,
-            Some(Partner::Cri(cri)) => cri.may_know(found),
-            Some(Partner::Docker(_)) => matches!(found.runtime, Runtime::Docker | Runtime::Unknown),
-            Some(Partner::Podman(_)) => matches!(found.runtime, Runtime::Podman | Runtime::Unknown),
+        match (&self.partner, self.guess) {
+            (Some(partner), _) => partner.may_know(found),
+            (None, Some(guess)) => found.runtime == Runtime::Unknown || guess.contains(&found.runtime),
+            (None, None) => true,
         }
     }
 
@@ -133,7 +152,7 @@ impl Source for Asked {
                 None => self.appeared().await,
                 Some(Partner::Cri(cri)) => cri.changed().await,
                 Some(Partner::Docker(docker)) => docker.changed().await,
-                Some(Partner::Podman(podman)) => podman.changed().await,
+                Some(Partner::Podman(_)) => std::future::pending().await,
             }
         })
     }
@@ -144,6 +163,14 @@ impl Source for Asked {
 }
 
 impl Partner {
+    fn may_know(&self, found: &Found) -> bool {
+        match self {
+            Self::Cri(cri) => cri.may_know(found),
+            Self::Docker(_) => matches!(found.runtime, Runtime::Docker | Runtime::Unknown),
+            Self::Podman(_) => matches!(found.runtime, Runtime::Podman | Runtime::Unknown),
+        }
+    }
+
     const fn calls(&self) -> u64 {
         match self {
             Self::Cri(cri) => cri.calls(),
@@ -169,3 +196,6 @@ async fn meet(place: &Place, calls: &mut u64) -> Result<Partner, Trouble> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,12 +14,11 @@ use tokio::time::sleep_until;
 use self::{
     client::{Client, trouble},
     messages::{
-        Container, ContainerEventResponse, ContainerStatusRequest, ContainerStatusResponse, Filter,
-        GetEventsRequest, ImageSpec, ImageStatusRequest, ImageStatusResponse, ListContainersResponse,
-        ListPodSandboxResponse, ListRequest, PodSandboxStatusRequest, PodSandboxStatusResponse, STARTED,
-        VersionRequest, VersionResponse,
+        Container, ContainerEventResponse, Filter, GetEventsRequest, ImageSpec, ImageStatusRequest,
+        ImageStatusResponse, ListContainersResponse, ListPodSandboxResponse, ListRequest,
+        PodSandboxStatusRequest, PodSandboxStatusResponse, STARTED, VersionRequest, VersionResponse,
     },
-    say::{Sandbox, image_name, pid_in},
+    say::{Sandbox, image_name},
 };
 use super::{
     FEW,
@@ -36,7 +35,6 @@ const VERSION: &str = "/runtime.v1.RuntimeService/Version";
 const LIST_SANDBOXES: &str = "/runtime.v1.RuntimeService/ListPodSandbox";
 const LIST_CONTAINERS: &str = "/runtime.v1.RuntimeService/ListContainers";
 const SANDBOX_STATUS: &str = "/runtime.v1.RuntimeService/PodSandboxStatus";
-const CONTAINER_STATUS: &str = "/runtime.v1.RuntimeService/ContainerStatus";
 const EVENTS: &str = "/runtime.v1.RuntimeService/GetContainerEvents";
 const IMAGE_STATUS: &str = "/runtime.v1.ImageService/ImageStatus";
 
@@ -176,12 +174,11 @@ impl Cri {
 
     /// The sandbox that was found, if it is one.
     async fn pod(&mut self, found: &Found) -> Result<Option<Description>, Trouble> {
-        let pid = match (&found.process, self.knows(&found.id)) {
-            (Some(_), true) => None,
-            (process, _) => self.learn(&found.id, process.is_none()).await?,
-        };
+        if !self.knows(&found.id) {
+            self.learn(&found.id).await?;
+        }
         let known = self.sandboxes.get(&found.id);
-        Ok(known.map(|sandbox| Description { pid, ..sandbox.describe(&found.id, self.runtime) }))
+        Ok(known.map(|sandbox| sandbox.describe(&found.id, self.runtime)))
     }
 
     /// The container that was found, if it is one.
@@ -192,25 +189,25 @@ impl Cri {
             return Ok(None);
         };
         if !self.knows(&container.pod_sandbox_id) {
-            self.learn(&container.pod_sandbox_id, false).await?;
+            self.learn(&container.pod_sandbox_id).await?;
         }
-        self.complete(container, found).await.map(Some)
+        self.complete(container).await.map(Some)
     }
 
     /// All of them from its lists, and what the lists do not say for as long as there is time.
     async fn many(&mut self, found: &[Found]) -> Result<Vec<Description>, Trouble> {
-        let wanted: HashMap<&str, &Found> = found.iter().map(|found| (found.id.as_str(), found)).collect();
+        let wanted: BTreeSet<&str> = found.iter().map(|found| found.id.as_str()).collect();
         let all = || ListRequest { filter: None };
         let sandboxes: ListPodSandboxResponse = self.client.ask(LIST_SANDBOXES, all()).await?;
         let mut containers: ListContainersResponse = self.client.ask(LIST_CONTAINERS, all()).await?;
-        containers.containers.retain(|container| wanted.contains_key(container.id.as_str()));
+        containers.containers.retain(|container| wanted.contains(container.id.as_str()));
         let until = Instant::now() + SINGLE;
         let mut later = Vec::new();
         let mut described = Vec::new();
         let mut known = std::mem::take(&mut self.sandboxes);
         for listed in sandboxes.items {
             let id = listed.id.clone();
-            let is_wanted = wanted.contains_key(id.as_str());
+            let is_wanted = wanted.contains(id.as_str());
             // Those that are not listed any more are forgotten.
             if let Some(sandbox) = known.remove(&id) {
                 self.sandboxes.insert(id.clone(), sandbox);
@@ -219,7 +216,7 @@ impl Cri {
                 continue;
             }
             if !self.knows(&id) && Instant::now() < until {
-                self.learn(&id, false).await?;
+                self.learn(&id).await?;
             }
             let sandbox = self.sandboxes.entry(id.clone()).or_insert_with(|| Sandbox::listed(listed));
             if is_wanted {
@@ -228,9 +225,8 @@ impl Cri {
             }
         }
         for container in containers.containers {
-            let Some(found) = wanted.get(container.id.as_str()) else { continue };
             if Instant::now() < until && self.knows(&container.pod_sandbox_id) {
-                described.push(self.complete(container, found).await?);
+                described.push(self.complete(container).await?);
             } else {
                 later.push(container.id.clone());
                 described.push(self.say(container));
@@ -247,11 +243,11 @@ impl Cri {
         self.sandboxes.get(id).is_some_and(|sandbox| sandbox.is_complete)
     }
 
-    /// Learns all about a sandbox, if there is one, and returns the number of its process if that is wanted.
-    async fn learn(&mut self, id: &str, with_pid: bool) -> Result<Option<u32>, Trouble> {
-        let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: with_pid };
+    /// Learns all about a sandbox, if there is one.
+    async fn learn(&mut self, id: &str) -> Result<(), Trouble> {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned() };
         let answer: PodSandboxStatusResponse = match self.client.ask(SANDBOX_STATUS, request).await {
-            Err(Trouble::Unknown(_)) => return Ok(None),
+            Err(Trouble::Unknown(_)) => return Ok(()),
             answer => answer?,
         };
         if self.sandboxes.len() >= REMEMBERED {
@@ -260,11 +256,11 @@ impl Cri {
         if let Some(status) = answer.status {
             self.sandboxes.insert(id.to_owned(), Sandbox::of(status));
         }
-        Ok(pid_in(&answer.info))
+        Ok(())
     }
 
     /// What is said of a container, with what its list does not say.
-    async fn complete(&mut self, container: Container, found: &Found) -> Result<Description, Trouble> {
+    async fn complete(&mut self, container: Container) -> Result<Description, Trouble> {
         let digest = container.image.as_ref().filter(|image| image_name(image).is_none());
         if let Some(digest) = digest.map(|image| image.image.clone())
             && !digest.is_empty()
@@ -272,15 +268,7 @@ impl Cri {
         {
             self.learn_image(digest).await?;
         }
-        let mut description = self.say(container);
-        if found.process.is_none() {
-            let request = ContainerStatusRequest { container_id: found.id.clone(), verbose: true };
-            match self.client.ask::<_, ContainerStatusResponse>(CONTAINER_STATUS, request).await {
-                Err(Trouble::Unknown(_)) => {}
-                answer => description.pid = pid_in(&answer?.info),
-            }
-        }
-        Ok(description)
+        Ok(self.say(container))
     }
 
     /// What one of its names is. Where there is none, the digest stays unnamed.
@@ -310,8 +298,7 @@ impl Cri {
 fn follow(place: Place) -> Listener {
     async fn attempt(place: Place, told: Told) -> Result<(), Trouble> {
         let mut client = Client::new(place);
-        let mut events =
-            client.listen::<_, ContainerEventResponse>(EVENTS, GetEventsRequest {}).await?;
+        let mut events = client.listen::<_, ContainerEventResponse>(EVENTS, GetEventsRequest {}).await?;
         while let Some(event) = events.message().await.map_err(|status| trouble(&status))? {
             if event.container_event_type == STARTED {
                 // What does not fit is asked for in other ways.
@@ -322,3 +309,6 @@ fn follow(place: Place) -> Listener {
     }
     Listener::spawn(move |told| attempt(place.clone(), told))
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ impl Docker {
         tracing::info!(
             socket = place.name(),
             runtime = known.name(),
-            version = known.version,
+            version = known.engine,
             "a container runtime"
         );
         if let Some(podman) = known.podman() {
@@ -75,7 +75,7 @@ impl Docker {
 }
 
 /// The events that are of interest: what starts and stops is known without them.
-pub(super) const RENAMES: &str = r#"{"type":["container"],"event":["rename"]}"#;
+const RENAMES: &str = r#"{"type":["container"],"event":["rename"]}"#;
 
 /// Which containers are asked for: running ones, and such as are about to run.
 pub(super) fn filter(found: &[Found]) -> String {
@@ -92,27 +92,21 @@ pub(super) fn known(all: impl Iterator<Item = Description>, found: &[Found]) -> 
 }
 
 /// A value in the query of a URL.
-pub(super) fn encoded(text: &str) -> String {
-    use std::fmt::Write;
-    let mut out = String::with_capacity(2 * text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() {
-            out.push(byte.into());
-        } else {
-            // Writing to a string does not fail.
-            drop(write!(out, "%{byte:02X}"));
-        }
-    }
-    out
+fn encoded(text: &str) -> String {
+    let encode = |byte: u8| {
+        if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    text.bytes().map(encode).collect()
 }
 
 /// A document.
 pub(super) fn read<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, Trouble> {
-    serde_json::from_slice(answer).map_err(|error| Trouble::Refused(format!("not what it should be: {error}")))
+    serde_json::from_slice(answer)
+        .map_err(|error| Trouble::Refused(format!("not what it should be: {error}")))
 }
 
 /// Follows the renames of containers.
-pub(super) fn follow(place: Place, target: String) -> Listener {
+fn follow(place: Place, target: String) -> Listener {
     /// An event is shorter.
     const LONGEST: usize = 64 << 10;
     async fn attempt(place: Place, target: String, told: Told) -> Result<(), Trouble> {

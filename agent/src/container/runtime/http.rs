@@ -131,9 +131,7 @@ impl Stream {
         let response = timeout(CALL, sender.send_request(request)).await.map_err(|_| Trouble::Slow)?;
         let response = response.map_err(|error| Trouble::gone(&error))?;
         match response.status() {
-            status if status.is_success() => {
-                Ok(Self { body: response.into_body(), _connection: driver })
-            }
+            status if status.is_success() => Ok(Self { body: response.into_body(), _connection: driver }),
             status => Err(refused(status, b"")),
         }
     }

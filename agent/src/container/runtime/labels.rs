@@ -31,7 +31,7 @@ pub(super) fn bounded(written: impl IntoIterator<Item = (String, String)>) -> BT
         }
     }
     if left_out > 0 {
-        metrics::counter!("pitot_agent_container_labels_left_out_total").increment(left_out);
+        metrics::counter!("pitot_agent_container_metadata_left_out_total").increment(left_out);
     }
     kept
 }
@@ -60,7 +60,10 @@ mod tests {
     fn a_pod_needs_an_identity_and_a_name() {
         let labels = map(&[(POD_NAME, "web"), (POD_NAMESPACE, "shop"), (POD_UID, "u1"), ("app", "web")]);
         let named = pod(&labels).expect("a pod");
-        assert_eq!((named.name.as_str(), named.namespace.as_str(), named.uid.as_str()), ("web", "shop", "u1"));
+        assert_eq!(
+            (named.name.as_str(), named.namespace.as_str(), named.uid.as_str()),
+            ("web", "shop", "u1")
+        );
         assert!(named.labels.is_empty(), "those of a container are not those of its pod");
         assert_eq!(pod(&map(&[(POD_NAME, "web")])), None);
         assert_eq!(pod(&map(&[])), None);

@@ -14,6 +14,8 @@ mod labels;
 mod listen;
 mod place;
 mod podman;
+#[cfg(test)]
+mod real;
 mod trouble;
 
 use std::time::Duration;

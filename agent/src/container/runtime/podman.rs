@@ -1,14 +1,16 @@
 //! Podman by its own API, which knows pods.
+//!
+//! Where it runs only for as long as somebody talks to it, it is left to sleep: its events are not followed, and it
+//! is asked when a container of its own has come.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::{
-    docker::{RENAMES, encoded, filter, follow, known, read},
+    docker::{filter, known, read},
     http::{self, Ask},
     labels,
-    listen::Listener,
     place::Place,
     trouble::Trouble,
 };
@@ -23,13 +25,12 @@ pub(super) struct Podman {
     place: Place,
     version: String,
     calls: u64,
-    events: Option<Listener>,
 }
 
 impl Podman {
     /// One that has said who it is, and which version of its API to use.
     pub(super) const fn new(place: Place, version: String) -> Self {
-        Self { place, version, calls: 1, events: None }
+        Self { place, version, calls: 1 }
     }
 
     pub(super) const fn calls(&self) -> u64 {
@@ -45,13 +46,6 @@ impl Podman {
         // None at all is not an empty list.
         let listed: Option<Vec<Listed>> = read(&answer)?;
         Ok(known(listed.unwrap_or_default().into_iter().map(Listed::describe), found))
-    }
-
-    /// Waits for one that has got another name.
-    pub(super) async fn changed(&mut self) -> Vec<String> {
-        let target = format!("/v{}/libpod/events?stream=true&filters={}", self.version, encoded(RENAMES));
-        let events = self.events.get_or_insert_with(|| follow(self.place.clone(), target));
-        vec![events.next().await]
     }
 }
 

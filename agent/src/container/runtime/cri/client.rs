@@ -40,21 +40,20 @@ impl Client {
     }
 
     async fn grpc(&mut self) -> Result<Grpc<Channel>, Trouble> {
-        let channel = match &self.channel {
-            Some(channel) => channel.clone(),
-            None => {
-                // A connection of its own tells best why there is none; the channel's words are less clear.
-                drop(self.place.connect().await?);
-                let place = self.place.clone();
-                let connector = service_fn(move |_| {
-                    let place = place.clone();
-                    async move { place.connect().await.map(TokioIo::new) }
-                });
-                // The name is for the headers only; the connector knows where to go.
-                let endpoint = Endpoint::from_static("http://localhost");
-                let channel = endpoint.connect_with_connector(connector).await;
-                self.channel.insert(channel.map_err(|error| Trouble::gone(&error))?).clone()
-            }
+        let channel = if let Some(channel) = &self.channel {
+            channel.clone()
+        } else {
+            // A connection of its own tells best why there is none; the channel's words are less clear.
+            drop(self.place.connect().await?);
+            let place = self.place.clone();
+            let connector = service_fn(move |_| {
+                let place = place.clone();
+                async move { place.connect().await.map(TokioIo::new) }
+            });
+            // The name is for the headers only; the connector knows where to go.
+            let endpoint = Endpoint::from_static("http://localhost");
+            let channel = endpoint.connect_with_connector(connector).await;
+            self.channel.insert(channel.map_err(|error| Trouble::gone(&error))?).clone()
         };
         let mut grpc = Grpc::new(channel).max_decoding_message_size(ANSWER);
         grpc.ready().await.map_err(|error| Trouble::gone(&error))?;

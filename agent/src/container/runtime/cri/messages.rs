@@ -107,29 +107,11 @@ pub(super) struct ImageSpec {
     pub(super) user_specified_image: String,
 }
 
-/// Which container.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ContainerStatusRequest {
-    #[prost(string, tag = "1")]
-    pub(super) container_id: String,
-    #[prost(bool, tag = "2")]
-    pub(super) verbose: bool,
-}
-
-/// What the runtime says beside the status: JSON by name.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ContainerStatusResponse {
-    #[prost(btree_map = "string, string", tag = "2")]
-    pub(super) info: BTreeMap<String, String>,
-}
-
 /// Which sandbox.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct PodSandboxStatusRequest {
     #[prost(string, tag = "1")]
     pub(super) pod_sandbox_id: String,
-    #[prost(bool, tag = "2")]
-    pub(super) verbose: bool,
 }
 
 /// A sandbox.
@@ -137,8 +119,6 @@ pub(super) struct PodSandboxStatusRequest {
 pub(super) struct PodSandboxStatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(super) status: Option<PodSandboxStatus>,
-    #[prost(btree_map = "string, string", tag = "2")]
-    pub(super) info: BTreeMap<String, String>,
 }
 
 /// More about a sandbox than the list says.

@@ -111,16 +111,6 @@ pub(super) fn image_name(image: &ImageSpec) -> Option<&str> {
     (!name.is_empty() && !is_digest).then_some(name)
 }
 
-/// The number of the first process, in what the runtime says to those who want to know all.
-pub(super) fn pid_in(info: &BTreeMap<String, String>) -> Option<u32> {
-    #[derive(serde::Deserialize)]
-    struct Verbose {
-        pid: u32,
-    }
-    let verbose: Verbose = serde_json::from_str(info.get("info")?).ok()?;
-    (verbose.pid != 0).then_some(verbose.pid)
-}
-
 #[cfg(test)]
 mod tests {
     use prost::Message;
@@ -143,25 +133,14 @@ mod tests {
         assert_eq!(image_name(&spec(&by_digest, "")), Some(by_digest.as_str()), "a name with a digest");
     }
 
-    #[test]
-    fn the_process_is_in_what_runtimes_add() {
-        let info = |text: &str| BTreeMap::from([("info".to_owned(), text.to_owned())]);
-        assert_eq!(pid_in(&info(r#"{"sandboxID":"s","pid":4711,"runtimeSpec":{}}"#)), Some(4711));
-        assert_eq!(pid_in(&info(r#"{"pid":0}"#)), None);
-        assert_eq!(pid_in(&info(r#"{"pid":"x"}"#)), None);
-        assert_eq!(pid_in(&info("{")), None);
-        assert_eq!(pid_in(&BTreeMap::new()), None);
-    }
-
     /// A sandbox as it is on the wire: metadata, a state, a network, namespaces of the node, a label, a handler.
     fn recorded() -> Vec<u8> {
-        let mut bytes = vec![0x0a, 2, b's', b'1'];
-        bytes.extend([0x12, 15, 0x0a, 3]);
+        let mut bytes = vec![0x0a, 2, b's', b'1', 0x12, 15, 0x0a, 3];
         bytes.extend(b"web\x12\x02u1\x1a\x04shop");
         bytes.extend([0x18, 1, 0x20, 9]);
         bytes.extend([0x2a, 10, 0x0a, 8]);
         bytes.extend(b"10.1.2.3");
-        bytes.extend([0x32, 4, 0x12, 2, 0x08, 2]);
+        bytes.extend([0x32, 6, 0x0a, 4, 0x12, 2, 0x08, 2]);
         bytes.extend([0x3a, 10, 0x0a, 3]);
         bytes.extend(b"app\x12\x03web");
         bytes.extend([0x4a, 5]);

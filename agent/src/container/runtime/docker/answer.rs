@@ -14,10 +14,12 @@ use crate::container::{
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Version {
-    pub(super) version: String,
-    api_version: String,
+    #[serde(rename = "Version")]
+    pub(super) engine: String,
+    #[serde(rename = "ApiVersion")]
+    newest: String,
     #[serde(rename = "MinAPIVersion")]
-    min_api_version: String,
+    oldest: String,
     components: Vec<Component>,
 }
 
@@ -32,7 +34,7 @@ struct Component {
 #[serde(default)]
 struct Details {
     #[serde(rename = "MinAPIVersion")]
-    min_api_version: String,
+    oldest: String,
 }
 
 impl Version {
@@ -44,14 +46,14 @@ impl Version {
     /// The version of podman's own API to use, if it is a podman.
     pub(super) fn podman(&self) -> Option<String> {
         let podman = self.components.iter().find(|component| component.name.starts_with("Podman"))?;
-        let oldest = podman.details.min_api_version.as_str();
+        let oldest = podman.details.oldest.as_str();
         Some(if is_version(oldest) { oldest } else { "4.0.0" }.to_owned())
     }
 
     /// The version to use: the wanted one, or the closest that it has.
     pub(super) fn api(&self, wanted: &str) -> String {
-        let newest = Some(self.api_version.as_str()).filter(|version| is_version(version));
-        let oldest = Some(self.min_api_version.as_str()).filter(|version| is_version(version));
+        let newest = Some(self.newest.as_str()).filter(|version| is_version(version));
+        let oldest = Some(self.oldest.as_str()).filter(|version| is_version(version));
         let closest = match (oldest, newest) {
             (Some(oldest), _) if parts(oldest) > parts(wanted) => oldest,
             (_, Some(newest)) if parts(newest) < parts(wanted) => newest,
@@ -95,7 +97,8 @@ impl Listed {
         let is_sandbox = written.get(DOCKER_TYPE).is_some_and(|kind| kind == DOCKER_SANDBOX);
         let labels = labels::bounded(written);
         // Of the names, those with a further slash are those that it has in others.
-        let own = |name: &String| name.strip_prefix('/').filter(|name| !name.contains('/')).map(str::to_owned);
+        let own =
+            |name: &String| name.strip_prefix('/').filter(|name| !name.contains('/')).map(str::to_owned);
         let name = in_pod.or_else(|| self.names.unwrap_or_default().iter().find_map(own));
         let image = Some(self.image).filter(|image| !image.starts_with("sha256:"));
         Description {
@@ -137,7 +140,8 @@ pub(super) fn renamed(waiting: &mut Vec<u8>) -> Vec<String> {
     }
     let Some(end) = waiting.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
     let lines: Vec<u8> = waiting.drain(..=end).collect();
-    let events = lines.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Event>(line).ok());
+    let events =
+        lines.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Event>(line).ok());
     events.map(|event| event.actor.id).collect()
 }
 
@@ -215,7 +219,8 @@ mod tests {
 
     #[test]
     fn events_are_taken_line_by_line() {
-        let mut waiting = br#"{"Type":"container","Action":"rename","Actor":{"ID":"c1","Attributes":{}}}"#.to_vec();
+        let mut waiting =
+            br#"{"Type":"container","Action":"rename","Actor":{"ID":"c1","Attributes":{}}}"#.to_vec();
         assert!(renamed(&mut waiting).is_empty(), "it may go on");
         waiting.extend(b"\nnonsense\n{\"Actor\":{\"ID\":\"c2\"}}\n{\"Actor\":");
         assert_eq!(renamed(&mut waiting), ["c1", "c2"]);

@@ -107,13 +107,18 @@ pub(super) fn pods(answer: &[u8]) -> Result<HashMap<String, Known>, Trouble> {
     let list: List = serde_json::from_slice(answer)
         .map_err(|error| Trouble::Refused(format!("not a list of pods: {error}")))?;
     let items = list.items.unwrap_or_default().into_iter();
-    Ok(items.map(known).filter(|known| !known.pod.uid.is_empty()).map(|known| (known.pod.uid.clone(), known)).collect())
+    Ok(items
+        .map(known)
+        .filter(|known| !known.pod.uid.is_empty())
+        .map(|known| (known.pod.uid.clone(), known))
+        .collect())
 }
 
 fn known(item: Item) -> Known {
     let Item { metadata, spec, status } = item;
     let wanted = || spec.containers.iter().chain(&spec.init_containers).chain(&spec.ephemeral_containers);
-    let running = [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses];
+    let running =
+        [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses];
     let containers = running.into_iter().flatten().filter_map(|running| {
         // `containerd://ID`
         let (_, id) = running.container_id.split_once("://")?;

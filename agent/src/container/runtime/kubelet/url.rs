@@ -8,7 +8,7 @@ use crate::container::runtime::trouble::Trouble;
 /// A URL in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Endpoint {
-    pub(super) is_tls: bool,
+    pub(in super::super) is_tls: bool,
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) authority: String,
