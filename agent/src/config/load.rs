@@ -70,6 +70,7 @@ pub(crate) fn read(text: &str, base: Config) -> Result<Loaded, Vec<Problem>> {
         origin::read(&mut loaded.config, content, &mut report);
     }
     outputs_exist(&loaded.config, document.get_ref(), &mut report);
+    pods_can_be_named(&loaded.config, document.get_ref(), &mut report);
     move_trees(&mut loaded.config.roots, &loaded.given);
     if report.problems.is_empty() { Ok(loaded) } else { Err(report.finish(text)) }
 }
@@ -196,6 +197,16 @@ fn outputs_exist(config: &Config, document: &DeTable<'_>, report: &mut Report) {
         match element {
             Some(element) => report.problem(element, message),
             None => report.problem(place, message),
+        }
+    }
+}
+
+/// Reports what cannot work of `[pods]`, at the key that it is about.
+fn pods_can_be_named(config: &Config, document: &DeTable<'_>, report: &mut Report) {
+    let Some(table) = document.get("pods").and_then(|table| table.get_ref().as_table()) else { return };
+    for (key, message) in config.pods.complaints() {
+        if let Some(place) = table.get(key) {
+            report.problem(place, message);
         }
     }
 }

@@ -17,6 +17,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     catalogue::{CheckDef, Source},
+    container::PodsConfig,
     input::{INPUTS, InputDef, OptionSetting},
     pipeline::{BurstsConfig, CheckConfig, Published, QueryConfig, Schedule, TransformConfig, checks},
     source::Roots,
@@ -55,6 +56,8 @@ pub struct Config {
     pub reload: Reload,
     /// The ready set of queries that find bursts.
     pub bursts: BurstsConfig,
+    /// How containers and pods are found and named.
+    pub pods: PodsConfig,
 }
 
 /// How a running agent learns of a changed configuration, beside SIGHUP.
@@ -142,6 +145,7 @@ impl Default for Config {
             tasks: None,
             reload: Reload::default(),
             bursts: BurstsConfig::default(),
+            pods: PodsConfig::default(),
         }
     }
 }

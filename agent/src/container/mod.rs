@@ -11,6 +11,7 @@ mod look;
 mod merge;
 mod meters;
 mod process;
+mod runtime;
 pub mod source;
 mod state;
 mod tree;
@@ -22,6 +23,8 @@ use std::{
 };
 
 use tokio::sync::watch;
+
+pub use self::runtime::{PodsConfig, sources};
 
 /// Who started a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
