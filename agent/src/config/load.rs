@@ -13,7 +13,7 @@ use super::{
     suggest::{hint, listed, unknown_input},
     value::{self, Value, described},
 };
-use crate::{input::check::CHECKS, source::Roots};
+use crate::{input::check::CHECKS, pipeline::cadvisor::CadvisorPipeline, source::Roots};
 
 /// Something wrong in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,9 @@ pub(crate) fn read(text: &str, base: Config) -> Result<Loaded, Vec<Problem>> {
     }
     if loaded.config.bursts.enabled {
         loaded.config.pipelines.push(loaded.config.bursts.pipeline());
+    }
+    if loaded.config.pods.cadvisor {
+        loaded.config.pipelines.push(CadvisorPipeline::config());
     }
     // What refers to other parts of the file is read when those are known.
     if let Some(content) = table_of(PIPELINE_TABLE, document.get_ref(), &mut report) {

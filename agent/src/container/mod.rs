@@ -4,6 +4,7 @@
 //! be called something else. Nobody who looks waits for a runtime.
 
 mod asking;
+mod attribute;
 mod cgroup_path;
 pub mod discovery;
 mod known;
@@ -24,7 +25,10 @@ use std::{
 
 use tokio::sync::watch;
 
-pub use self::runtime::{PodsConfig, sources};
+pub use self::{
+    attribute::Attribute,
+    runtime::{PodsConfig, sources},
+};
 
 /// Who started a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

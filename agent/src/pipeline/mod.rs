@@ -24,7 +24,7 @@ pub use self::{
     bursts::BurstsConfig,
     checks::{CheckConfig, Checks, Runner, Selector},
     collected::InputPipeline,
-    owners::{Attribute, MOST_ATTRIBUTES, Owners},
+    owners::Owners,
     query::{Query, QueryConfig, QueryPipeline},
     schedule::Schedule,
     state::State,

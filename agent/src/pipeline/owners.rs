@@ -4,53 +4,18 @@
 //! runtime tells the name of a container after its control group has been seen. So a pipeline remembers which
 //! [`Snapshot`] it has named its series by; when there is a newer one, those that it concerns are labelled anew.
 
-use std::{borrow::Cow, str::FromStr, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     accumulator::{Labels, SeriesStore},
-    container::{Container, Directory, Owner, Pod, Snapshot},
+    container::{Attribute, Container, Directory, Owner, Snapshot},
     input::InputDef,
 };
 
-/// Labels of pods that may be asked for, at most.
-pub const MOST_ATTRIBUTES: usize = 8;
 /// Bytes of a value that a pod chose: what is longer ends here.
 const LONGEST: usize = 128;
 /// The label that has the path of a control group.
 const CGROUP: &str = "cgroup";
-
-/// Something that a pod says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attribute {
-    /// Its label of that name.
-    Label(String),
-    /// Its annotation of that name.
-    Annotation(String),
-}
-
-impl FromStr for Attribute {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("label", name)) if !name.is_empty() => Ok(Self::Label(name.to_owned())),
-            Some(("annotation", name)) if !name.is_empty() => Ok(Self::Annotation(name.to_owned())),
-            _ => Err(format!(
-                "`{text}` is no attribute of a pod: it takes `label:NAME` or `annotation:NAME`, as in \"label:team\""
-            )),
-        }
-    }
-}
-
-impl Attribute {
-    fn of<'p>(&self, pod: &'p Pod) -> Option<&'p str> {
-        match self {
-            Self::Label(name) => pod.labels.get(name),
-            Self::Annotation(name) => pod.annotations.get(name),
-        }
-        .map(String::as_str)
-    }
-}
 
 /// Says whose control group it is.
 #[derive(Clone, Debug)]
@@ -191,7 +156,7 @@ mod tests {
     use crate::{
         accumulator::{Accumulator, Limits},
         catalogue::{Label, Metric},
-        container::{Publisher, Role, Runtime},
+        container::{Pod, Publisher, Role, Runtime},
         output::{Encoder, Format},
         pipeline::{Rules, TransformConfig, ValueRule},
     };
@@ -320,6 +285,5 @@ mod tests {
     fn what_a_pod_says_is_tamed() {
         assert_eq!(tame("a\u{7}b"), "ab");
         assert_eq!(tame(&"ä".repeat(100)).chars().count(), 64);
-        assert!("labels.team".parse::<Attribute>().is_err());
     }
 }

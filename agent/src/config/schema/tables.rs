@@ -200,6 +200,25 @@ pub static TABLES: &[Table] = &[
                 help: "Whether any certificate will do: whoever can answer in the kubelet's place learns the token.",
                 unset: None,
             },
+            Key {
+                name: "owner_labels",
+                slot: Slot::Bool(|config| &mut config.pods.owner_labels),
+                help: "Whether metrics with a label `cgroup` have the labels `namespace`, `pod` and `container` of its owner.",
+                unset: None,
+            },
+            Key {
+                name: "labels",
+                slot: Slot::Tags(|config| &mut config.pods.labels),
+                help: "Labels that these metrics get besides, up to 8, each from `label:NAME` or `annotation:NAME` of the pod.",
+                unset: None,
+            },
+            Key {
+                name: "cadvisor",
+                slot: Slot::Bool(|config| &mut config.pods.cadvisor),
+                help: "Whether figures of control groups are also published under the names that cAdvisor has for the same \
+                       numbers, such as `container_cpu_usage_seconds_total`.",
+                unset: None,
+            },
         ],
     },
     Table {
