@@ -52,7 +52,7 @@ impl Client {
             Kind::Ready if is_last => Err(Trouble::Left),
             Kind::Ready => {
                 let inode = body.first_chunk().ok_or(WireError::Truncated)?;
-                let connection = stream.into_std().map_err(failed)?;
+                let connection = stream.into_std().map_err(|error| failed(&error))?;
                 Ok((Self { id, connection, sequence: 0 }, u64::from_le_bytes(*inode)))
             }
             Kind::Refused => Err(HelperError::from(Refusal::parse(&body)?).into()),
@@ -77,7 +77,7 @@ impl Client {
         match header.kind {
             Kind::Leaving => Err(Trouble::Left),
             Kind::Response if header.sequence == sequence => {
-                let connection = stream.into_std().map_err(failed)?;
+                let connection = stream.into_std().map_err(|error| failed(&error))?;
                 let stays = Self { id: self.id, connection, sequence };
                 Ok((body, (!is_last).then_some(stays)))
             }
@@ -88,10 +88,10 @@ impl Client {
 }
 
 fn stream(connection: Connection) -> Result<UnixStream, Trouble> {
-    UnixStream::from_std(connection).map_err(|error| failed(error).into())
+    UnixStream::from_std(connection).map_err(|error| failed(&error).into())
 }
 
-fn failed(error: io::Error) -> HelperError {
+fn failed(error: &io::Error) -> HelperError {
     HelperError::Failed(error.to_string())
 }
 

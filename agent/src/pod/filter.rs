@@ -188,6 +188,10 @@ const NAMESPACES: i32 = libc::CLONE_NEWNS
 /// Flags of `openat` that do more than read. The last one is `__O_TMPFILE`.
 const WRITING: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | 0o20_000_000;
 
+/// Requests of `ioctl` that sockets and pipes are used with.
+const FIONBIO: u64 = 0x5421;
+const FIONREAD: u64 = 0x541b;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// The lists, as programs for the kernel. Made once, by the spawner.
@@ -234,7 +238,7 @@ fn plain(names: &[&str]) -> Rules {
 
 fn of_checks() -> Result<Rules, Error> {
     let mut rules = plain(PLAIN);
-    let mut add = |number: i64, argument: u8, allowed: &[(SeccompCmpOp, i32)]| -> Result<(), Error> {
+    let mut add = |number: i64, argument: u8, allowed: &[(SeccompCmpOp, u64)]| -> Result<(), Error> {
         let rules = rules.entry(number).or_default();
         for (operator, value) in allowed {
             rules.push(SeccompRule::new(vec![condition(argument, operator.clone(), *value)?])?);
@@ -247,11 +251,13 @@ fn of_checks() -> Result<Rules, Error> {
     add(libc::SYS_openat, 2, &[without(WRITING)])?;
     #[cfg(target_arch = "x86_64")]
     add(libc::SYS_open, 1, &[without(WRITING)])?;
-    add(libc::SYS_ioctl, 1, &[libc::FIONBIO, libc::FIONREAD].map(|request| equal(request as i32)))?;
-    add(libc::SYS_socket, 0, &[AF_UNIX, AF_INET, AF_INET6].map(equal))?;
+    add(libc::SYS_ioctl, 1, &[FIONBIO, FIONREAD].map(equal))?;
+    add(libc::SYS_socket, 0, &[AF_UNIX, AF_INET, AF_INET6].map(|family| equal(word(family))))?;
     for protocol in [NETLINK_ROUTE, NETLINK_SOCK_DIAG] {
-        let netlink =
-            vec![condition(0, SeccompCmpOp::Eq, AF_NETLINK)?, condition(2, SeccompCmpOp::Eq, protocol)?];
+        let netlink = vec![
+            condition(0, SeccompCmpOp::Eq, word(AF_NETLINK))?,
+            condition(2, SeccompCmpOp::Eq, word(protocol))?,
+        ];
         rules.entry(libc::SYS_socket).or_default().push(SeccompRule::new(netlink)?);
     }
     Ok(rules)
@@ -269,18 +275,21 @@ fn of_programs() -> Result<Rules, Error> {
     Ok(rules)
 }
 
-fn condition(argument: u8, operator: SeccompCmpOp, value: i32) -> Result<SeccompCondition, Error> {
-    let value = u64::from(value.cast_unsigned());
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Error> {
     Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
 }
 
-fn equal(value: i32) -> (SeccompCmpOp, i32) {
+fn word(value: i32) -> u64 {
+    value.cast_unsigned().into()
+}
+
+fn equal(value: u64) -> (SeccompCmpOp, u64) {
     (SeccompCmpOp::Eq, value)
 }
 
 /// None of these bits.
-fn without(bits: i32) -> (SeccompCmpOp, i32) {
-    (SeccompCmpOp::MaskedEq(u64::from(bits.cast_unsigned())), 0)
+fn without(bits: i32) -> (SeccompCmpOp, u64) {
+    (SeccompCmpOp::MaskedEq(word(bits)), 0)
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ pub(super) fn frame(kind: Kind, sequence: u32, parts: &[&[u8]]) -> Result<Vec<u8
     bytes.extend([VERSION, kind as u8]);
     bytes.extend(sequence.to_le_bytes());
     bytes.extend(u32::try_from(length).map_err(|_| WireError::TooLong)?.to_le_bytes());
-    parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    bytes.extend(parts.iter().copied().flatten());
     Ok(bytes)
 }
 

@@ -85,7 +85,7 @@ fn arrive(
 
 /// Answers until it is to leave. None says that something went wrong.
 fn serve(place: Place, connection: OwnedFd, checks: &[Known]) -> Option<()> {
-    let Place { root, process, procfs, life, net, is_inside: executes, .. } = place;
+    let Place { root, process, procfs, life, net, is_inside, .. } = place;
     let mut inside = Inside {
         deadline: Instant::now(),
         root: Dir::from_fd(root),
@@ -105,7 +105,7 @@ fn serve(place: Place, connection: OwnedFd, checks: &[Known]) -> Option<()> {
         body.resize(header.length, 0);
         connection.read_exact(&mut body).ok()?;
         let asked = Asked::parse(&body).ok()?;
-        let (response, is_sound) = answer(&asked, &mut inside, checks, executes);
+        let (response, is_sound) = answer(&asked, &mut inside, checks, is_inside);
         connection.write_all(&frame(Kind::Response, header.sequence, &[&response]).ok()?).ok()?;
         if !is_sound {
             return None;
@@ -147,7 +147,7 @@ fn bury() {
 }
 
 /// Executes a check. False when it left things in a state that nobody should rely on.
-fn answer(asked: &Asked<'_>, inside: &mut Inside, checks: &[Known], executes: bool) -> (Vec<u8>, bool) {
+fn answer(asked: &Asked<'_>, inside: &mut Inside, checks: &[Known], may_start: bool) -> (Vec<u8>, bool) {
     let Some(known) = checks.iter().find(|known| known.def.name == asked.input) else {
         return (wire::Response::failure(&format!("there is no check {}", asked.input)), true);
     };
@@ -164,7 +164,7 @@ fn answer(asked: &Asked<'_>, inside: &mut Inside, checks: &[Known], executes: bo
             Err(error) => wire::Response::failure(&error.to_string()),
         }
     }));
-    if executes {
+    if may_start {
         bury();
     }
     alarm::cancel();

@@ -35,7 +35,7 @@ impl Meters {
     }
 
     /// A helper was given up.
-    pub(super) fn killed(&self, reason: &'static str) {
+    pub(super) fn killed(reason: &'static str) {
         counter!("pitot_agent_helpers_killed_total", "reason" => reason).increment(1);
     }
 

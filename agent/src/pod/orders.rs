@@ -79,7 +79,7 @@ pub(super) struct Expected {
     pub(super) started: u64,
     /// The inode of its network namespace, once it is known.
     pub(super) net: Option<u64>,
-    /// Whether that is certainly another one than the agent's.
+    /// Whether that is certainly another one than the host's.
     pub(super) is_apart: bool,
     /// The control group that it is in or above; empty where that is not known.
     pub(super) cgroup: String,

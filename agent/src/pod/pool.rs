@@ -241,7 +241,7 @@ impl Pool {
                     && let Some(idle) = state.longest_idle()
                 {
                     self.control.kill(idle.id);
-                    self.meters.killed("room");
+                    Meters::killed("room");
                     state.evicted.insert(idle.id);
                 }
             }
@@ -369,7 +369,7 @@ impl Drop for Lease<'_> {
             End::Left => self.pool.control.kill(self.id),
             End::Killed(reason) => {
                 self.pool.control.kill(self.id);
-                self.pool.meters.killed(reason);
+                Meters::killed(reason);
             }
         }
     }

@@ -110,12 +110,24 @@ fn started(stat: &str) -> Option<u64> {
 
 /// Whether the content of `/proc/PID/cgroup` has a path that is this one or below it.
 fn is_in(content: &str, cgroup: &str) -> bool {
-    let is_it = |line: &str| {
-        let path = line.splitn(3, ':').nth(2).unwrap_or_default().trim_start_matches('/');
-        let rest = path.strip_prefix(cgroup);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    cgroup.is_empty() || content.lines().any(is_it)
+    cgroup.is_empty()
+        || content.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| is_at(path, cgroup))
+}
+
+fn is_at(path: &str, cgroup: &str) -> bool {
+    let path = path.trim_start_matches('/');
+    let inside = path.trim_start_matches("../");
+    // Seen from a control group namespace, it begins where the two of them part.
+    let is_relative = inside.len() < path.len();
+    let mut rest = Some(inside).filter(|inside| !inside.is_empty());
+    while let Some(path) = rest {
+        match cgroup.strip_suffix(path) {
+            Some("") => return true,
+            Some(above) if is_relative && above.ends_with('/') => return true,
+            _ => rest = path.rsplit_once('/').map(|(above, _)| above),
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -137,6 +149,13 @@ mod tests {
         assert!(is_in(content, "kubepods/a/b") && is_in(content, "kubepods/a/b/init.scope"));
         assert!(!is_in(content, "kubepods/a/bb") && !is_in(content, "a/b") && !is_in(content, "kubepods/a/"));
         assert!(is_in(content, ""), "nothing is known of it");
+        let seen_from_a_namespace = "0::/../../pod2/id/init.scope\n";
+        assert!(is_in(seen_from_a_namespace, "kubepods/pod2/id"));
+        for other in ["kubepods/pod3/id", "kubepods/pod2/idx", "kubepods/pod2/d", "kubepods/pod22/id", "id/x"]
+        {
+            assert!(!is_in(seen_from_a_namespace, other), "{other}");
+        }
+        assert!(!is_in("0::/\n", "kubepods/x") && !is_in("0::/..\n", "kubepods/x") && !is_in("", "x"));
     }
 
     #[test]

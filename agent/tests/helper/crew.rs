@@ -64,25 +64,25 @@ impl Crew {
         self.samples(target, needs, script, LONG).map(|memory| memory.number("value", &[]).unwrap())
     }
 
-    /// The helpers that run.
-    pub(crate) fn processes(&self) -> Vec<u32> {
-        spawners().into_iter().flat_map(children).collect()
-    }
-
     /// Waits until nothing is left of all helpers but so many.
     pub(crate) fn settle(&self, left: usize) {
         let begun = Instant::now();
-        while self.processes().len() != left || self.helpers.running() != left {
-            assert!(begun.elapsed() < LONG, "{:?} of {} are left", self.processes(), self.helpers.running());
+        while processes().len() != left || self.helpers.running() != left {
+            assert!(begun.elapsed() < LONG, "{:?} of {} are left", processes(), self.helpers.running());
             std::thread::yield_now();
         }
     }
 }
 
+/// The helpers of this process.
+pub(crate) fn processes() -> Vec<u32> {
+    spawners().into_iter().flat_map(children).collect()
+}
+
 /// The spawners of this process.
 pub(crate) fn spawners() -> Vec<u32> {
     let mine = children(std::process::id());
-    mine.into_iter().filter(|pid| status(*pid, "Name").starts_with("memfd:") || is_spawner(*pid)).collect()
+    mine.into_iter().filter(|pid| is_spawner(*pid)).collect()
 }
 
 fn is_spawner(pid: u32) -> bool {

@@ -7,7 +7,12 @@ use pitot::{
     pod::Target,
 };
 
-use crate::{Test, checks::NET, crew::Crew, target::Running};
+use crate::{
+    Test,
+    checks::NET,
+    crew::{Crew, processes},
+    target::Running,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("each_lie_is_an_error_and_ends_its_helper", each_lie_is_an_error_and_ends_its_helper),
@@ -45,7 +50,7 @@ fn a_check_that_fails_is_no_lie() {
     let crew = Crew::new();
     let error = crew.ask(&Target::Host, &NET, "fail for a reason").unwrap_err();
     assert_eq!(error, HelperError::Failed("for a reason".to_owned()));
-    assert_eq!(crew.processes().len(), 1, "the helper goes on");
+    assert_eq!(processes().len(), 1, "the helper goes on");
     let request = pitot::input::check::Request {
         input: "unheard-of".to_owned(),
         body: Vec::new(),

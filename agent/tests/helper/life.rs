@@ -11,7 +11,7 @@ use pitot::{input::check::HelperError, pod::Target};
 use crate::{
     Test,
     checks::{EXEC, FILES, NET, PIDS, request},
-    crew::{Crew, children, spawners},
+    crew::{Crew, children, processes, spawners},
     target::Running,
 };
 
@@ -51,14 +51,15 @@ fn a_helper_that_hangs_is_killed_at_the_deadline() {
 
 fn what_a_program_has_started_ends_with_it() {
     let (crew, target) = (Crew::new(), Running::start(&["net", "pid", "mnt"]));
-    let before = crew.ask(&target.target(), &PIDS, "processes").unwrap();
+    crew.ask(&target.target(), &PIDS, "echo 1").unwrap();
+    let before = running_in(target.pid());
     let script = "run (sleep 1000 & setsid sh -c 'sleep 1000 & sleep 1000' & setsid sleep 1000 & sleep 1000)";
     let error = crew.samples(&target.target(), &EXEC, script, Duration::from_millis(500)).unwrap_err();
     assert!(matches!(error, HelperError::Timeout(_)), "{error}");
     crew.settle(1);
     let begun = Instant::now();
     // Not even zombies, which would stay with the first process of the container.
-    while running_in(target.pid()) > before as usize {
+    while running_in(target.pid()) > before {
         assert!(begun.elapsed() < Duration::from_secs(10), "{} run", running_in(target.pid()));
     }
 }
@@ -79,10 +80,10 @@ fn running_in(pid: u32) -> usize {
 fn a_helper_that_is_killed_is_replaced() {
     let (crew, target) = (Crew::new(), Running::start(&["net"]));
     assert_eq!(crew.ask(&target.target(), &NET, "echo 1"), Ok(1.0));
-    let [first] = crew.processes()[..] else { panic!("one helper") };
+    let [first] = processes()[..] else { panic!("one helper") };
     // While it is idle nobody notices.
     signal(first);
-    while crew.processes().contains(&first) {
+    while processes().contains(&first) {
         std::thread::yield_now();
     }
     assert_eq!(crew.ask(&target.target(), &NET, "echo 2"), Ok(2.0));
@@ -92,7 +93,7 @@ fn a_helper_that_is_killed_is_replaced() {
     let (error, ()) = crew.wait(async {
         tokio::join!(crew.helpers.execute(&target_of, &NET, &request), async {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            crew.processes().into_iter().for_each(signal);
+            processes().into_iter().for_each(signal);
         })
     });
     assert_eq!(error, Err(HelperError::Died("SIGKILL".to_owned())));
@@ -105,7 +106,7 @@ fn a_helper_leaves_with_its_target() {
     for needs in [&NET, &FILES, &PIDS] {
         crew.ask(&target.target(), needs, "echo 1").unwrap();
     }
-    assert_eq!(crew.processes().len(), 3);
+    assert_eq!(processes().len(), 3);
     target.end();
     crew.settle(0);
     let error = crew.ask(&target.target(), &NET, "echo 1").unwrap_err();
@@ -125,7 +126,7 @@ fn requests_of_a_target_share_few_helpers() {
         set.join_all().await
     });
     assert!(answers.iter().all(Result::is_ok) && answers.len() == 30);
-    assert!((1..=3).contains(&crew.processes().len()), "{:?}", crew.processes());
+    assert!((1..=3).contains(&processes().len()), "{:?}", processes());
 }
 
 fn there_are_never_more_helpers_than_there_may_be() {
@@ -134,7 +135,7 @@ fn there_are_never_more_helpers_than_there_may_be() {
     for _ in 0..2 {
         for target in &targets {
             assert_eq!(crew.ask(&target.target(), &NET, "who"), Ok(target.inode as f64));
-            assert!(crew.processes().len() <= 3 && crew.helpers.running() <= 3);
+            assert!(processes().len() <= 3 && crew.helpers.running() <= 3);
         }
     }
     // None is idle: whoever comes next waits as long as it can.
@@ -170,7 +171,7 @@ fn helpers_end_with_the_spawner_and_with_the_agent() {
     for needs in [&NET, &PIDS] {
         crew.ask(&target.target(), needs, "echo 1").unwrap();
     }
-    let helpers = crew.processes();
+    let helpers = processes();
     let [spawner] = spawners()[..] else { panic!("one spawner") };
     signal(spawner);
     let error = crew.ask(&Target::Host, &NET, "echo 1");
@@ -186,7 +187,7 @@ fn helpers_end_with_the_spawner_and_with_the_agent() {
     for needs in [&NET, &PIDS] {
         crew.ask(&target.target(), needs, "echo 1").unwrap();
     }
-    let helpers = crew.processes();
+    let helpers = processes();
     let [spawner] = spawners()[..] else { panic!("one spawner") };
     assert_eq!(children(spawner).len(), 2);
     drop(crew);

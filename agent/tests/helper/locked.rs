@@ -7,7 +7,7 @@ use pitot::{input::check::HelperError, pod::Target};
 use crate::{
     Test,
     checks::{EXEC, FILES, NET, PIDS},
-    crew::{Crew, spawners, status},
+    crew::{Crew, processes, spawners, status},
     target::Running,
 };
 
@@ -31,7 +31,7 @@ fn privileges_are_gone() {
     ] {
         let crew = Crew::new();
         crew.ask(&place, needs, "echo 1").unwrap();
-        let [helper] = crew.processes()[..] else { panic!("one helper") };
+        let [helper] = processes()[..] else { panic!("one helper") };
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert_eq!(status(helper, set), "0000000000000000", "{set} for {needs:?}");
         }
@@ -67,7 +67,7 @@ fn rights_are_nobodys_or_the_targets() {
     for (needs, user, groups) in [(&NET, 65534, ""), (&FILES, 4321, "4322"), (&PIDS, 4321, "4322")] {
         let crew = Crew::new();
         crew.ask(&target.target(), needs, "echo 1").unwrap();
-        let [helper] = crew.processes()[..] else { panic!("one helper") };
+        let [helper] = processes()[..] else { panic!("one helper") };
         let all = [user; 4].map(|user: u32| user.to_string()).join("\t");
         assert_eq!((status(helper, "Uid"), status(helper, "Gid")), (all.clone(), all));
         assert_eq!(status(helper, "Groups"), groups);
@@ -129,7 +129,7 @@ fn the_spawner_keeps_little() {
     assert_eq!((status(spawner, "Threads"), status(spawner, "NoNewPrivs")), ("1".to_owned(), "1".to_owned()));
     assert_eq!(fs::read(format!("/proc/{spawner}/environ")).unwrap(), b"");
     let image = fs::read_link(format!("/proc/{spawner}/exe")).unwrap();
-    assert!(image.to_string_lossy().starts_with("/memfd:pitot-spawner"), "{image:?}");
+    assert!(image.to_string_lossy().starts_with("/memfd:pitot-spawner"), "{}", image.display());
     assert!(fs::File::options().write(true).open(format!("/proc/{spawner}/exe")).is_err());
     drop(crew);
     assert!(spawners().is_empty());

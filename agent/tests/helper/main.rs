@@ -39,7 +39,9 @@ fn main() -> ExitCode {
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
     let chosen: Vec<Test> = chosen.into_iter().filter(|(name, _)| is_chosen(name)).collect();
     if is_on("--list") {
-        chosen.iter().for_each(|(name, _)| eprintln!("{name}: test"));
+        for (name, _) in chosen {
+            eprintln!("{name}: test");
+        }
         return ExitCode::SUCCESS;
     }
     if !nix::unistd::geteuid().is_root() {

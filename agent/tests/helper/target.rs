@@ -1,6 +1,7 @@
 //! Containers, as far as a helper can tell: a process in namespaces of its own that answers under a name.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::{BufRead, BufReader, Write},
     os::{
@@ -142,8 +143,8 @@ pub(crate) fn container(pid: u32) -> Container {
         role: Role::Workload,
         pod: None,
         image: String::new(),
-        labels: Default::default(),
-        annotations: Default::default(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
         process: Some(Process { pid, started: started(pid) }),
         cgroup,
         cgroup_id: None,
