@@ -19,10 +19,8 @@ use tokio::{
 use crate::{
     bpf::{Guard, Loader, Pinning, Sampler},
     budget::{self, Keeper},
-    catalogue::Source,
     config::Config,
     engine::{Engine, Report},
-    input::InputDef,
     output::{Door, Format, Page, Refused, Reload, SinkStatus, Want, serve},
     pipeline::{Kit, Opening, Pipeline, build},
     pod::Helpers,
@@ -90,10 +88,9 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     Opened { pipelines, kit, guard, sampler, untimed }
 }
 
-/// Starts the spawner if there is a check. Otherwise nothing keeps privileges.
+/// Starts the spawner if there is a check, or may come to be one. Otherwise nothing keeps privileges.
 fn start_helpers(config: &Config) -> Result<Helpers, String> {
-    let is_check = |def: &InputDef| matches!(def.source, Source::Check(_));
-    if !config.pipelines.iter().any(|pipeline| pipeline.enabled && is_check(pipeline.def)) {
+    if !config.needs_helpers() {
         return Err(
             "no privileges were kept, because there was no check at start: restart the agent".to_owned()
         );
