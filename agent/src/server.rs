@@ -104,7 +104,7 @@ fn owners(config: &Config, containers: &Directory) -> Option<Owners> {
     (pods.enabled && pods.owner_labels).then(|| Owners::new(containers.clone(), pods.attributes()))
 }
 
-/// Starts the spawner if there may be a check. Otherwise nothing keeps privileges.
+/// Starts the spawner if there is a check, or may come to be one. Otherwise nothing keeps privileges.
 fn start_helpers(config: &Config) -> Result<Helpers, String> {
     if !config.needs_helpers() {
         return Err(

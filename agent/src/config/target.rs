@@ -113,9 +113,7 @@ pub(super) fn check<V>(
             }
         }
     }
-    if input.check.target.is_some() {
-        tags(input, table, report);
-    }
+    tags(input, table, report);
     // A target that could not be read has been reported.
     is_whole &= input.check.target.is_some() || !table.contains_key("target");
     if let Some(message) = checks::complaint(input).filter(|_| is_whole && input.enabled) {

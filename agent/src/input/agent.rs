@@ -176,7 +176,7 @@ static INPUT_PANICS: Metric =
         .since(Since::Start);
 static INPUT_SKIPPED: Metric = Metric::counter(
     "agent_input_skipped_ticks_total",
-    "Ticks of an input's schedule that were not taken because an earlier one ran too long.",
+    "Ticks of an input, or of a target of its checks, that were not taken because an earlier one ran too long.",
     INPUT,
 )
 .since(Since::Start);
@@ -444,7 +444,7 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
         (&INPUT_ERRORS, figures.errors),
         (&INPUT_TIMEOUTS, figures.timeouts),
         (&INPUT_PANICS, figures.panics),
-        (&INPUT_SKIPPED, figures.pace.map_or(0, |pace| pace.skipped)),
+        (&INPUT_SKIPPED, figures.pace.map_or(0, |pace| pace.skipped) + losses.missed),
     ] {
         acc.put(metric, &[input], count);
     }

@@ -166,9 +166,9 @@ pub trait Input: Any + Send {
         self.kernel_object().map(|object| object.variant.clone())
     }
 
-    /// Samples that it did not deliver because they were too old, so far.
-    fn stale(&self) -> u64 {
-        0
+    /// What came too late so far, if it measures by itself between collections.
+    fn overdue(&self) -> Overdue {
+        Overdue::default()
     }
 
     /// The same as a check, if it is one.
@@ -180,6 +180,15 @@ pub trait Input: Any + Send {
     fn degraded(&self) -> Option<String> {
         self.kernel_object().and_then(|object| object.degraded.clone())
     }
+}
+
+/// What came too late of an input that measures by itself between collections, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overdue {
+    /// Results that were too old to be delivered, each once for every collection.
+    pub stale: u64,
+    /// Measurements whose time passed because an earlier one went on, or because there was no room.
+    pub missed: u64,
 }
 
 /// What a collection may know about its own moment.

@@ -14,7 +14,7 @@ use crate::{
     accumulator::{Frame, Limits, SeriesStore},
     bpf::Loader,
     config::{PROMETHEUS, PipelineConfig},
-    input::{CollectContext, Input, InputError, OpenContext, Options},
+    input::{CollectContext, Input, InputError, OpenContext, Options, Overdue},
     output::Output,
     source::Roots,
 };
@@ -239,8 +239,8 @@ impl Pipeline for InputPipeline {
     }
 
     fn losses(&self) -> Losses {
-        let stale = self.input.as_ref().map_or(0, |input| input.stale());
-        self.queries.losses().and(&self.store) + Losses { stale, ..Losses::default() }
+        let Overdue { stale, missed } = self.input.as_ref().map(|input| input.overdue()).unwrap_or_default();
+        self.queries.losses().and(&self.store) + Losses { stale, missed, ..Losses::default() }
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {

@@ -132,6 +132,8 @@ pub struct Losses {
     pub folded: u64,
     /// Results of checks that were too old to be delivered.
     pub stale: u64,
+    /// Checks whose time passed because an earlier one went on.
+    pub missed: u64,
     /// Whole collections that queries left out, because they took so long that rates over them would be wrong.
     pub held_up: u64,
 }
@@ -146,6 +148,7 @@ impl Losses {
             resets: store.resets,
             folded: store.folded,
             stale: 0,
+            missed: 0,
             held_up: 0,
         }
     }
@@ -162,6 +165,7 @@ impl Add for Losses {
             resets: self.resets + more.resets,
             folded: self.folded + more.folded,
             stale: self.stale + more.stale,
+            missed: self.missed + more.missed,
             held_up: self.held_up + more.held_up,
         }
     }

@@ -12,7 +12,10 @@ use super::{plan::Plan, queue::Queue, seat::Seat, targets::find};
 use crate::{
     accumulator::Accumulator,
     container::Snapshot,
-    input::check::{HelperError, Request},
+    input::{
+        Overdue,
+        check::{HelperError, Request},
+    },
     pod::Target,
 };
 
@@ -34,18 +37,11 @@ pub(super) struct Desk {
     is_replanned: bool,
     /// Another one has taken over.
     is_closed: bool,
-    pub(super) counts: Counts,
-}
-
-/// What was left out so far, and targets that are left out now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    /// Checks whose time passed while another of the same target went on, or because there was no room.
-    pub(super) missed: u64,
-    /// Results that were not delivered because they were too old, once for each collection.
-    pub(super) stale: u64,
+    /// Nobody finds out what runs on the host.
+    pub(super) is_alone: bool,
+    pub(super) overdue: Overdue,
     /// Targets past the limit, or with the labels of another.
-    pub(super) left_out: usize,
+    left_out: usize,
 }
 
 /// A check that is to be started.
@@ -79,7 +75,9 @@ impl Desk {
             is_settled: false,
             is_replanned: false,
             is_closed: false,
-            counts: Counts::default(),
+            is_alone: false,
+            overdue: Overdue::default(),
+            left_out: 0,
         }
     }
 
@@ -93,7 +91,7 @@ impl Desk {
         if !std::ptr::eq(self.plan.def, old.plan.def) {
             return;
         }
-        (self.origin, self.counts, self.next_seat) = (old.origin, old.counts, old.next_seat);
+        (self.origin, self.overdue, self.next_seat) = (old.origin, old.overdue, old.next_seat);
         self.is_settled = old.is_settled;
         self.is_replanned = true;
         for (id, mut seat) in std::mem::take(&mut old.seats) {
@@ -118,7 +116,7 @@ impl Desk {
         }
         let is_other_plan = std::mem::take(&mut self.is_replanned);
         let targets = find(&self.plan, snapshot);
-        self.counts.left_out = targets.left_out;
+        self.left_out = targets.left_out;
         self.is_settled = true;
         let mut here = HashSet::with_capacity(targets.found.len());
         for found in targets.found {
@@ -189,7 +187,7 @@ impl Desk {
                 Err(error) => {
                     self.queue.landed(turn.is_slow);
                     seat.answer(Err(error), now, now, Duration::ZERO);
-                    self.counts.missed += seat.schedule(&self.plan, self.origin, now, now);
+                    self.overdue.missed += seat.schedule(&self.plan, self.origin, now, now);
                     self.queue.push(seat.turn(turn.seat));
                 }
             }
@@ -211,7 +209,7 @@ impl Desk {
         }
         if seat.version == ticket.version {
             seat.answer(result, ticket.started, now, ticket.timeout);
-            self.counts.missed += seat.schedule(&self.plan, self.origin, ticket.started, now);
+            self.overdue.missed += seat.schedule(&self.plan, self.origin, ticket.started, now);
         } else {
             // The answer is to another question: it is asked again.
             seat.due = now;
@@ -240,7 +238,7 @@ impl Desk {
         for seat in self.here() {
             stale += u64::from(!seat.deliver(now, interval, acc));
         }
-        self.counts.stale += stale;
+        self.overdue.stale += stale;
     }
 
     /// Whatever helps to understand it.
@@ -250,9 +248,9 @@ impl Desk {
             "interval_seconds": self.plan.schedule.interval.as_secs_f64(),
             "not_shown": self.here().count() - targets.len(),
             "targets": targets,
-            "targets_left_out": self.counts.left_out,
-            "missed": self.counts.missed,
-            "stale": self.counts.stale,
+            "targets_left_out": self.left_out,
+            "missed": self.overdue.missed,
+            "stale": self.overdue.stale,
         })
     }
 }

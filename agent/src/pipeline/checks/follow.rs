@@ -108,6 +108,7 @@ pub(super) async fn follow(shared: Arc<Shared>, mut directory: Directory, execut
             () = shared.closed.notified() => return,
             is_there = directory.changed(), if is_followed => {
                 is_followed = is_there;
+                shared.desk().is_alone = !is_there;
                 settle(&shared, &directory);
             }
             Some(landed) = flights.join_next_with_id() => {

@@ -49,7 +49,7 @@ use crate::{
     catalogue::{CheckDef, Unsupported},
     config::PipelineConfig,
     container::Directory,
-    input::{CollectContext, Input, InputDef, InputError},
+    input::{CollectContext, Input, InputDef, InputError, Overdue},
     pipeline::build::Kit,
 };
 
@@ -138,7 +138,9 @@ impl Input for Checks {
         let mut now = cx.started;
         let mut desk = if std::mem::take(&mut self.is_first) {
             let until = cx.deadline.checked_sub(MARGIN).unwrap_or(cx.started);
-            drop(self.shared.wait(until.min(cx.started + PATIENCE), |desk| !desk.is_empty()));
+            drop(
+                self.shared.wait(until.min(cx.started + PATIENCE), |desk| desk.is_alone || !desk.is_empty()),
+            );
             let desk = self.shared.wait(until, |desk| desk.is_empty() || desk.is_answered());
             now = Instant::now();
             desk
@@ -161,8 +163,8 @@ impl Input for Checks {
         self.shared.desk().debug_info(Instant::now())
     }
 
-    fn stale(&self) -> u64 {
-        self.shared.desk().counts.stale
+    fn overdue(&self) -> Overdue {
+        self.shared.desk().overdue
     }
 }
 

@@ -171,7 +171,7 @@ fn targets_have_times_of_their_own_and_old_results_are_not_shown() {
     }
     // Spread over the interval, and not all at once.
     assert!(places.len() > 10, "{places:?}");
-    assert_eq!(desk.counts.missed, 0);
+    assert_eq!(desk.overdue.missed, 0);
     let shown = |desk: &mut Desk, now| {
         let mut memory = MemoryAccumulator::new();
         desk.deliver(now, &mut memory);
@@ -179,5 +179,5 @@ fn targets_have_times_of_their_own_and_old_results_are_not_shown() {
     };
     assert_eq!(shown(&mut desk, now), 20);
     // Two intervals and the timeout later at most.
-    assert_eq!((shown(&mut desk, now + Duration::from_secs(33)), desk.counts.stale), (0, 20));
+    assert_eq!((shown(&mut desk, now + Duration::from_secs(33)), desk.overdue.stale), (0, 20));
 }
