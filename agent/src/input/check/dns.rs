@@ -46,27 +46,26 @@ pub static DEF: InputDef = InputDef {
         OptionDef {
             key: "names",
             default: OptionValue::Texts(&[]),
-            help: "What to resolve, 16 names at most. A name is tried in the search domains of the target as its \
-                   programs would try it; one that ends in a dot is tried as it is. For PTR it may be an address.",
+            help: "What to resolve, 16 names at most: each in the search domains of the target, as its programs would try it, \
+                   or as it is if it ends in a dot; for PTR it may be an address.",
         },
         OptionDef {
             key: "types",
             default: OptionValue::Texts(&["A"]),
-            help: "Kinds of records to ask for: A, AAAA, SRV, TXT, MX, CNAME, NS and PTR. Each name is asked for \
-                   each, which may make 32 questions at most.",
+            help: "Kinds of records to ask for, each of every name: A, AAAA, SRV, TXT, MX, CNAME, NS and PTR, in 32 \
+                   questions at most.",
         },
         OptionDef {
             key: "server",
             default: OptionValue::Text(""),
-            help: "The name server to ask, as an address with or without a port: 10.96.0.10, 127.0.0.1:5353 or \
-                   [fd00::a]:53. Otherwise those of the target's /etc/resolv.conf.",
+            help: "The name server to ask instead of those of the target's /etc/resolv.conf: an address with or without a \
+                   port, such as 10.96.0.10, 127.0.0.1:5353 or [fd00::a]:53.",
         },
         OptionDef {
             key: "timeout",
             default: OptionValue::Duration(Duration::from_secs(5)),
-            help: "How long all answers may take. Questions are asked at once, so none waits for another. A name \
-                   server that is silent costs what resolv.conf says, 5s unless it says otherwise, before the \
-                   next one is asked: a longer timeout lets the check get there.",
+            help: "How long all answers may take together, which are asked for at once; a silent name server takes what \
+                   resolv.conf says, 5s unless it says otherwise, before the next one is asked.",
         },
     ],
     open: |cx| Ok(Box::new(Dns::new(Asked::new(cx.options)?))),

@@ -48,9 +48,8 @@ pub static DEF: InputDef = InputDef {
         OptionDef {
             key: "hosts",
             default: OptionValue::Texts(&[]),
-            help: "Names or addresses to send echoes to, 16 at most. Of a name with several addresses it is the \
-                   first. The kernel must allow it: the sysctl net.ipv4.ping_group_range of the target's network \
-                   namespace must include the group 65534, as in \"0 2147483647\".",
+            help: "Names or addresses to send echoes to, 16 at most, where the sysctl net.ipv4.ping_group_range of the \
+                   target's network namespace allows it to the group 65534; of a name it is the first address.",
         },
         OptionDef {
             key: "count",
@@ -58,20 +57,20 @@ pub static DEF: InputDef = InputDef {
             help: "Echoes to each host in one check.",
         },
         OptionDef {
-            key: "interval",
+            key: "spacing",
             default: OptionValue::Duration(Duration::from_millis(200)),
             help: "Pause between echoes to a host, from 10ms to 10s.",
         },
         OptionDef {
             key: "timeout",
             default: OptionValue::Duration(Duration::from_secs(1)),
-            help: "How long the answer to an echo is waited for until it counts as lost, and before that how long \
-                   it may take to resolve all names.",
+            help: "How long the answer to an echo is waited for until it counts as lost, and before that how long it may \
+                   take to resolve all names.",
         },
         OptionDef {
             key: "size",
             default: OptionValue::Integer { default: 56, min: 8, max: 1452 },
-            help: "Bytes of data in an echo. 56 are what the program ping sends.",
+            help: "Bytes of data in an echo, of which the program ping sends 56.",
         },
     ],
     open: |cx| Ok(Box::new(Ping::new(Asked::new(cx.options)?))),

@@ -49,8 +49,8 @@ pub static DEF: InputDef = InputDef {
     options: &[OptionDef {
         key: "timeout",
         default: OptionValue::Duration(Duration::from_secs(2)),
-        help: "How long the kernel may take to list all sockets. Where it takes longer, nothing is told rather than \
-               a part of it.",
+        help: "How long the kernel may take to list all sockets: where it takes longer, nothing is told rather than a \
+               part of it.",
     }],
     open: |cx| Ok(Box::new(Sockets { timeout: cx.options.duration("timeout") })),
 };

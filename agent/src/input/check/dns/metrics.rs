@@ -23,7 +23,7 @@ pub(super) static UP: Metric = Metric::gauge("up", "Whether the name has records
 
 pub(super) static SECONDS: Metric = Metric::gauge(
     "seconds",
-    "Time until the answer that decided, with all that was asked before it. None when no answer did.",
+    "Time until the answer that decided, with all that was asked before it; none when no answer did.",
     LABELS,
 )
 .unit(Unit::Seconds);

@@ -18,7 +18,7 @@ pub(super) const HOSTS: u32 = 16;
 pub(super) struct Asked {
     pub(super) hosts: Vec<String>,
     pub(super) count: u16,
-    pub(super) interval: Duration,
+    pub(super) spacing: Duration,
     pub(super) timeout: Duration,
     pub(super) size: u16,
 }
@@ -30,7 +30,7 @@ impl Asked {
         let mut asked = Self {
             hosts: Vec::new(),
             count: small("count"),
-            interval: options.duration("interval"),
+            spacing: options.duration("spacing"),
             timeout: options.duration("timeout"),
             size: small("size"),
         };
@@ -61,12 +61,12 @@ impl Asked {
             ));
         }
         let allowed = Duration::from_millis(10)..=Duration::from_secs(10);
-        (!allowed.contains(&self.interval))
-            .then(|| "`interval` must be between 10ms and 10s: more echoes than that are a flood".to_owned())
+        (!allowed.contains(&self.spacing))
+            .then(|| "`spacing` must be between 10ms and 10s: more echoes than that are a flood".to_owned())
     }
 
     /// How long it may take in all: names, echoes, and the answer to the last one.
     pub(super) fn longest(&self) -> Duration {
-        self.interval * u32::from(self.count.saturating_sub(1)) + self.timeout * 2
+        self.spacing * u32::from(self.count.saturating_sub(1)) + self.timeout * 2
     }
 }

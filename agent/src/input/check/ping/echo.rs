@@ -109,7 +109,7 @@ impl<'a> Echoes<'a> {
     pub(super) fn run(mut self, deadline: Instant) -> io::Result<Vec<Fate>> {
         let began = Instant::now();
         for number in 0..self.asked.count {
-            let turn = began + self.asked.interval * u32::from(number);
+            let turn = began + self.asked.spacing * u32::from(number);
             self.listen(turn.min(deadline), false)?;
             if Instant::now() >= deadline {
                 break;

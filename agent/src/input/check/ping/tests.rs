@@ -11,12 +11,12 @@ use crate::{
     input::{OptionSetting, Options},
 };
 
-fn asked(hosts: &[&str], timeout: Duration, interval: Duration) -> Result<Asked, String> {
+fn asked(hosts: &[&str], timeout: Duration, spacing: Duration) -> Result<Asked, String> {
     let hosts = hosts.iter().map(|&host| host.to_owned()).collect();
     let given = [
         ("hosts".to_owned(), OptionSetting::Texts(hosts)),
         ("timeout".to_owned(), OptionSetting::Duration(timeout)),
-        ("interval".to_owned(), OptionSetting::Duration(interval)),
+        ("spacing".to_owned(), OptionSetting::Duration(spacing)),
     ];
     Asked::new(Options::new(DEF.options, &given)).map_err(|unsupported| unsupported.0)
 }

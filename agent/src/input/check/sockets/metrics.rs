@@ -22,14 +22,14 @@ pub(super) static TCP: Metric = Metric::gauge(
 
 pub(super) static TCP_QUEUE_BYTES: Metric = Metric::gauge(
     "tcp_queue_bytes",
-    "Bytes in TCP sockets that no program has read yet, or that nobody has acknowledged yet. An unread end counts as one.",
+    "Bytes in TCP sockets that no program has read yet, or that nobody has acknowledged yet, where an unread end counts as one.",
     QUEUE,
 )
 .unit(Unit::Bytes);
 
 pub(super) static LISTEN_QUEUE: Metric = Metric::gauge(
     "listen_queue",
-    "Connections that wait to be accepted, by local port. Above 64 ports the highest are `other` together.",
+    "Connections that wait to be accepted, by local port; above 64 ports the highest are `other` together.",
     PORT,
 );
 
