@@ -20,9 +20,11 @@ use crate::{
     bpf::{Guard, Loader, Pinning, Sampler},
     budget::{self, Keeper},
     config::Config,
+    container::{self, Directory, discovery},
     engine::{Engine, Report},
     output::{Door, Format, Page, Refused, Reload, SinkStatus, Want, serve},
-    pipeline::{Kit, Opening, Pipeline, build},
+    pipeline::{Kit, Opening, Owners, Pipeline, build},
+    pod::Helpers,
     privilege, sys,
     tasks::{self, Outputs, Reloader, Requests, Setup},
     telemetry,
@@ -53,13 +55,16 @@ pub struct Opened {
 /// thread may have been started before. `timed` has the kernel time its programs from now on.
 pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     telemetry::started();
+    // First of all: little is open that the spawner could inherit.
+    let helpers = start_helpers(config);
     allow_descriptors();
     let mut loader = if config.ebpf {
         Loader::new(&config.roots.sysfs, pinning)
     } else {
         Loader::off("kernel programs are switched off (--no-ebpf, or ebpf.enabled = false)")
     };
-    let kit = Kit::of(&config.roots);
+    let (publisher, containers) = Directory::new();
+    let kit = Kit { owners: owners(config, &containers), containers, helpers, ..Kit::of(&config.roots) };
     let pipelines = config
         .pipelines
         .iter()
@@ -82,7 +87,35 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
         Err(error) => tracing::warn!(%error, "cannot give capabilities back"),
     }
     sys::trim_memory();
+    if config.pods.enabled {
+        // A thread keeps the privileges that it was started with.
+        let sources = container::sources(&config.pods, &config.roots);
+        let found = discovery::run(discovery::Limits::default(), config.roots.clone(), sources, publisher);
+        if let Err(error) = kit.runner.spawn(found) {
+            tracing::warn!(error, "containers are not looked for");
+        }
+    }
     Opened { pipelines, kit, guard, sampler, untimed }
+}
+
+/// Who names the owners of control groups, if anybody is to.
+fn owners(config: &Config, containers: &Directory) -> Option<Owners> {
+    let pods = &config.pods;
+    (pods.enabled && pods.owner_labels).then(|| Owners::new(containers.clone(), pods.attributes()))
+}
+
+/// Starts the spawner if there is a check, or may come to be one. Otherwise nothing keeps privileges.
+fn start_helpers(config: &Config) -> Result<Helpers, String> {
+    if !config.needs_helpers() {
+        return Err(
+            "no privileges were kept, because there was no check at start: restart the agent".to_owned()
+        );
+    }
+    let helpers = Helpers::start();
+    if let Err(error) = &helpers {
+        tracing::warn!(error, "there are no helpers, so no check is executed in a container");
+    }
+    helpers
 }
 
 /// Takes as many descriptors as the process may have: kernel programs and kept files are hundreds, and the lower

@@ -56,6 +56,7 @@ pub static DEF: InputDef = InputDef {
         &CLASHES,
         &DUPLICATES,
         &HTTP_REFUSED,
+        &METADATA_LEFT_OUT,
         &HTTP_ACCEPT_ERRORS,
         &CPU_SECONDS,
         &ENCODE_CPU,
@@ -77,6 +78,11 @@ pub static DEF: InputDef = InputDef {
         &OUTPUT_WRITTEN,
         &OUTPUT_DROPPED,
         &OUTPUT_ERRORS,
+        &HELPERS,
+        &HELPERS_STARTED,
+        &HELPERS_KILLED,
+        &HELPER_REQUESTS,
+        &HELPER_SECONDS,
         &UNKNOWN,
     ],
     options: &[],
@@ -112,6 +118,30 @@ static OUTPUT_DROPPED: Metric = Metric::counter(
 static OUTPUT_ERRORS: Metric =
     Metric::counter("agent_output_errors_total", "Attempts of an output to write that failed.", OUTPUT)
         .since(Since::Start);
+static HELPERS: Metric =
+    Metric::gauge("agent_helpers", "Processes that execute checks, in containers or beside the agent.", &[]);
+static HELPERS_STARTED: Metric =
+    Metric::counter("agent_helpers_started_total", "Such processes that were started.", &[])
+        .since(Since::Start);
+static HELPERS_KILLED: Metric = Metric::counter(
+    "agent_helpers_killed_total",
+    "Such processes that were ended by the agent: for what went wrong with a check, or for want of room.",
+    &[Label::bounded("reason", 8)],
+)
+.since(Since::Start);
+static HELPER_REQUESTS: Metric = Metric::counter(
+    "agent_helper_requests_total",
+    "Checks that were asked for, by what came of it: an answer, whatever it says of the target, or why there is none.",
+    &[Label::bounded("result", 8)],
+)
+.since(Since::Start);
+static HELPER_SECONDS: Metric = Metric::counter(
+    "agent_helper_seconds_total",
+    "Time that checks took, waiting for a process that executes them included.",
+    &[],
+)
+.unit(Unit::Seconds)
+.since(Since::Start);
 const INPUT: &[Label] = &[Label::bounded("input", 64)];
 
 static BUILD_INFO: Metric =
@@ -146,7 +176,7 @@ static INPUT_PANICS: Metric =
         .since(Since::Start);
 static INPUT_SKIPPED: Metric = Metric::counter(
     "agent_input_skipped_ticks_total",
-    "Ticks of an input's schedule that were not taken because an earlier one ran too long.",
+    "Ticks of an input, or of a target of its checks, that were not taken because an earlier one ran too long.",
     INPUT,
 )
 .since(Since::Start);
@@ -188,7 +218,7 @@ static INPUT_DROPPED: Metric = Metric::counter(
     "Samples of an input that were left out, by why.",
     &[
         Label::bounded("input", 64),
-        Label::fixed("reason", &["series_limit", "duplicate", "label_conflict", "reset"]),
+        Label::fixed("reason", &["series_limit", "duplicate", "label_conflict", "reset", "stale"]),
     ],
 )
 .since(Since::Start);
@@ -260,6 +290,12 @@ static HTTP_REFUSED: Metric = Metric::counter(
 static HTTP_ACCEPT_ERRORS: Metric =
     Metric::counter("agent_http_accept_errors_total", "Connections that could not be accepted.", &[])
         .since(Since::Start);
+static METADATA_LEFT_OUT: Metric = Metric::counter(
+    "agent_container_metadata_left_out_total",
+    "Labels and annotations of containers and pods that were left out because they are too long or too many.",
+    &[],
+)
+.since(Since::Start);
 static CPU_SECONDS: Metric = Metric::counter(
     "agent_cpu_seconds_total",
     "CPU time of the agent's own threads; what kernel programs take is charged to whoever triggers them.",
@@ -394,8 +430,7 @@ impl Input for Agent {
 /// Delivers the figures of one pipeline. These are most of the agent's own series, so they do not take the
 /// way through the recorder, which would cost more than all other inputs together.
 fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
-    let input = figures.input.as_bytes();
-    let (state, losses) = (&figures.state, figures.losses);
+    let (input, state, losses) = (figures.input.as_bytes(), &figures.state, figures.losses);
     acc.put(&INPUT_UP, &[input], state.is_up());
     let info = [state.word(), state.variant(), state.reason()].map(str::as_bytes);
     acc.put(&INPUT_INFO, &[input, info[0], info[1], info[2]], 1.0);
@@ -409,7 +444,7 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
         (&INPUT_ERRORS, figures.errors),
         (&INPUT_TIMEOUTS, figures.timeouts),
         (&INPUT_PANICS, figures.panics),
-        (&INPUT_SKIPPED, figures.pace.map_or(0, |pace| pace.skipped)),
+        (&INPUT_SKIPPED, figures.pace.map_or(0, |pace| pace.skipped) + losses.missed),
     ] {
         acc.put(metric, &[input], count);
     }
@@ -433,6 +468,7 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
     acc.put(&INPUT_DROPPED, &[input, b"duplicate"], losses.duplicates);
     acc.put(&INPUT_DROPPED, &[input, b"label_conflict"], losses.conflicts);
     acc.put(&INPUT_DROPPED, &[input, b"reset"], losses.resets);
+    acc.put(&INPUT_DROPPED, &[input, b"stale"], losses.stale);
     acc.put(&INPUT_FOLDED, &[input], losses.folded);
 }
 
