@@ -146,6 +146,9 @@ pub struct HttpCheck {
     kept: Kept,
 }
 
+/// What a check is told travels each time, so it is not everything that a helper would take.
+const MOST_REQUEST: usize = 100 << 10;
+
 static PREPARED: Shelf<Prepared> = Shelf::new();
 
 /// A plan, ready to be executed again.
@@ -200,6 +203,12 @@ impl HttpCheck {
         let timeout = settings.timeout;
         let body = serde_json::to_vec(&settings).map_err(|error| Unsupported(error.to_string()))?;
         Plan::new(settings).map_err(Unsupported)?;
+        if body.len() > MOST_REQUEST {
+            let what = format!("all of it together has {} KiB at most", MOST_REQUEST >> 10);
+            return Err(Unsupported(format!(
+                "`body`, `headers` and the content of `ca_file` are too long: {what}"
+            )));
+        }
         let request = Request { input: DEF.name.to_owned(), body, timeout: with_grace(timeout) };
         Ok(Self { request: Some(request), ..Self::default() })
     }

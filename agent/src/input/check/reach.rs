@@ -154,9 +154,15 @@ impl Patience {
         left / u32::try_from(among.max(1)).unwrap_or(u32::MAX)
     }
 
-    /// The same, until an earlier moment.
-    pub(super) fn within(self, limit: Duration) -> Self {
-        Self { until: self.until.min(Instant::now() + limit), ..self }
+    /// The same, but only for one who is to wait so long.
+    pub(super) fn within(self, share: Duration) -> Self {
+        Self { until: self.until.min(Instant::now() + share), ..self }
+    }
+
+    /// The same, where nobody need wait longer than that.
+    pub(super) fn at_most(self, limit: Duration) -> Self {
+        let own = Instant::now() + limit;
+        Self { until: self.until.min(own), is_cut: self.is_cut && self.until <= own }
     }
 
     /// What it means when the time is over.
@@ -175,14 +181,20 @@ impl Patience {
     }
 }
 
-/// Connects to the first of these addresses that accepts. Each gets its share of the time.
+/// Connects to the first of these addresses that accepts. Each gets its share of the time. What is told when none
+/// does is why the first did not that could be reached.
 pub(super) async fn connect(addresses: &[SocketAddr], patience: Patience) -> Result<TcpStream, Failure> {
     let mut failure = Failure::Down(Reason::Resolve);
     for (index, &address) in addresses.iter().enumerate() {
         let share = patience.within(patience.share(addresses.len() - index));
         match share.wait(async { Ok(TcpStream::connect(address).await?) }).await {
             Ok(stream) => return Ok(stream),
-            Err(next) => failure = next,
+            // That a host has no IPv6 is not why a name of both kinds is down.
+            Err(Failure::Down(Reason::Unreachable)) if index > 0 => {}
+            Err(next) if matches!(failure, Failure::Down(Reason::Resolve | Reason::Unreachable)) => {
+                failure = next;
+            }
+            Err(_) => {}
         }
     }
     Err(failure)
@@ -287,6 +299,10 @@ mod tests {
         assert_eq!(patience.is_over(), Failure::Down(Reason::Timeout));
         assert!(patience.share(5) <= second / 10);
         assert!(patience.within(Duration::from_millis(1)).share(1) <= Duration::from_millis(1));
+        let cut = Patience::new(2 * second, &inside);
+        assert!(matches!(cut.within(second / 10).is_over(), Failure::Unknown(_)), "a part of too little");
+        assert_eq!(cut.at_most(second / 10).is_over(), Failure::Down(Reason::Timeout), "as long as it takes");
+        assert!(matches!(cut.at_most(2 * second).is_over(), Failure::Unknown(_)));
     }
 
     #[test]

@@ -26,6 +26,8 @@ use super::{
 
 /// How much of an answer is looked at.
 const MOST_ANSWER: usize = 4 << 10;
+/// How long silence over UDP is waited out where no answer is expected: a refusal comes at once.
+const SILENCE: Duration = Duration::from_millis(500);
 /// How long a unix socket is left alone whose listener has no room.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -182,20 +184,35 @@ async fn converse(
 /// Sends a datagram to one address after the other, until one answers. A refusal is an answer of the kernel's there.
 async fn datagram(plan: &Plan, addresses: &[SocketAddr], share: Patience) -> Result<Try, Failure> {
     let began = Instant::now();
-    let mut last = Try { verdict: Verdict::Down(Reason::Resolve), ..Try::default() };
+    let mut verdict = Verdict::Down(Reason::Resolve);
     for (index, &address) in addresses.iter().enumerate() {
         let part = share.within(share.share(addresses.len() - index));
-        match part.wait(exchange(plan, address)).await {
+        let part = if plan.expect.is_none() { part.at_most(SILENCE) } else { part };
+        let next = match part.wait(exchange(plan, address)).await {
             Ok(true) => {
                 return Ok(Try { connect: None, answer: Some(began.elapsed()), verdict: Verdict::Up });
             }
-            Ok(false) => last.verdict = Verdict::Down(Reason::Answer),
-            Err(Failure::Down(Reason::Timeout)) if plan.expect.is_none() => last.verdict = Verdict::Silent,
-            Err(Failure::Down(reason)) => last.verdict = Verdict::Down(reason),
+            Ok(false) => Verdict::Down(Reason::Answer),
+            Err(Failure::Down(Reason::Timeout)) if plan.expect.is_none() => Verdict::Silent,
+            Err(Failure::Down(reason)) => Verdict::Down(reason),
             Err(unknown) => return Err(unknown),
+        };
+        if weight(next) > weight(verdict) {
+            verdict = next;
         }
     }
-    Ok(last)
+    Ok(Try { verdict, ..Try::default() })
+}
+
+/// How much one address tells, where several have a name.
+fn weight(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Down(Reason::Resolve) => 0,
+        Verdict::Down(Reason::Unreachable) => 1,
+        Verdict::Down(Reason::Answer) | Verdict::Up => 4,
+        Verdict::Down(_) => 2,
+        Verdict::Silent => 3,
+    }
 }
 
 /// Whether the answer to a datagram is the expected one. Never ends when there is none.

@@ -57,7 +57,7 @@ pub(super) static OPTIONS: &[OptionDef] = &[
     OptionDef {
         key: "expect",
         default: OptionValue::Regex(""),
-        help: "What must be found at the beginning of the answer; without it a connection is enough.",
+        help: "What must be found at the beginning of the answer; without it a connection is enough, or any answer over UDP.",
     },
 ];
 

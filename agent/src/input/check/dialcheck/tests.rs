@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, UdpSocket},
+    net::{SocketAddr, TcpListener, UdpSocket},
     os::unix::{fs::symlink, net::UnixListener},
     path::Path,
     sync::mpsc::channel,
@@ -63,18 +63,22 @@ fn observed(acc: &MemoryAccumulator, port: &str) -> u64 {
     }
 }
 
-/// A listener, and a port where nobody listens.
-fn ports() -> (TcpListener, u16, u16) {
-    let (open, closed) =
-        (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-    let (open_port, closed_port) = (port(&open), port(&closed));
-    (open, open_port, closed_port)
+/// A listener, and a port where nobody listens, for as long as their sockets are kept.
+fn ports() -> ([socket2::Socket; 2], u16, u16) {
+    let bound = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+        (socket, port)
+    };
+    let ((open, open_port), (closed, closed_port)) = (bound(), bound());
+    open.listen(100).unwrap();
+    ([open, closed], open_port, closed_port)
 }
 
 #[test]
 fn each_port_is_told_for_itself() {
-    let (_listener, open, closed) = ports();
+    let (_sockets, open, closed) = ports();
     let mut check = DialCheck::new(Settings { times: 3, ..settings(&[open, closed]) }).unwrap();
     for round in 1..=2_u32 {
         let acc = collect(&mut check).unwrap();
@@ -97,8 +101,23 @@ fn each_port_is_told_for_itself() {
 }
 
 #[test]
+fn a_name_of_several_addresses_is_up_where_one_is() {
+    let (_sockets, open, closed) = ports();
+    let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let nowhere: SocketAddr = "[100::1]:80".parse().unwrap();
+    let patience = Patience::new(LONG, &Inside::host(2 * LONG).unwrap());
+    let connect = |addresses: &[SocketAddr]| {
+        reach::run(reach::connect(addresses, patience)).unwrap().map(|stream| stream.peer_addr().unwrap())
+    };
+    assert_eq!(connect(&[address(closed), address(open)]), Ok(address(open)));
+    assert_eq!(connect(&[address(closed)]), Err(Failure::Down(Reason::Refused)));
+    assert_eq!(connect(&[address(closed), nowhere]), Err(Failure::Down(Reason::Refused)));
+    assert_eq!(connect(&[]), Err(Failure::Down(Reason::Resolve)));
+}
+
+#[test]
 fn counters_outlive_a_change_of_configuration() {
-    let (_listener, open, closed) = ports();
+    let (_sockets, open, closed) = ports();
     let mut check = DialCheck::new(settings(&[open])).unwrap();
     collect(&mut check).unwrap();
     let mut next = DialCheck::new(settings(&[closed, open])).unwrap();
@@ -175,7 +194,7 @@ fn who_leaves_without_the_answer_has_not_answered() {
 fn a_listener_without_room_is_waited_for_no_longer_than_allowed() {
     // The kernel drops what comes to a full queue: nobody refuses, and nobody accepts.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     socket.listen(0).unwrap();
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
     let held: Vec<_> =
@@ -208,7 +227,8 @@ fn udp_tells_an_answer_from_a_refusal_and_from_silence() {
 
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = closed.local_addr().unwrap().port();
-    drop(closed);
+    // Only for somebody else: to all others it is as if nobody were there.
+    closed.connect("127.0.0.1:9").unwrap();
     assert_eq!(outcome(udp(port)), "refused");
 
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -2,11 +2,13 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
+
+use socket2::{Domain, Socket, Type};
 
 use super::*;
 use crate::{
@@ -50,6 +52,14 @@ fn says(answer: &'static [u8]) -> (u16, Receiver<String>) {
     server(move |stream, _| {
         let _ = stream.write_all(answer);
     })
+}
+
+/// A port where nobody listens, for as long as its socket is kept.
+fn closed() -> (Socket, u16) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    (socket, port)
 }
 
 /// Reads until the end of the head, and no further.
@@ -258,6 +268,12 @@ fn a_response_that_lies_changes_nothing_but_its_own_samples() {
     assert_eq!(agent.kept.seconds.count(), 0);
     let error = agent.process_response(&wire::Response::failure("broken"), &mut acc).unwrap_err();
     assert_eq!(error.reason(), "failed");
+}
+
+#[test]
+fn a_request_has_a_bound() {
+    let long = Settings { body: "x".repeat(110_000), ..settings(1) };
+    assert!(HttpCheck::new(long).unwrap_err().0.contains("100 KiB at most"));
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Servers that break off, lie, and never end.
 
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
 use socket2::SockRef;
 
 use super::*;
@@ -15,9 +18,7 @@ fn flood(stream: &mut TcpStream, what: &[u8]) -> u64 {
 
 #[test]
 fn nobody_who_listens_is_refused() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let (_socket, port) = closed();
     let acc = check(settings(port));
     assert_eq!(verdict(&acc), "refused");
     assert!(acc.samples().iter().all(|sample| !sample.name.ends_with("seconds") || sample.name == "seconds"));
@@ -140,4 +141,54 @@ fn one_byte_after_the_other_is_waited_for_no_longer_than_allowed() {
         assert_eq!((verdict(&acc), acc.number("total_seconds", &[])), ("timeout".to_owned(), None));
         assert!(acc.number("duration_seconds", &["connect"]).is_some(), "that phase ended");
     }
+}
+
+/// Pieces of answers that nearly make sense.
+const PIECES: &[&str] = &[
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.0 200 OK\r\n",
+    "HTTP/1.1 302 Found\r\n",
+    "HTTP/1.1 100 Continue\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\n",
+    "HTTP/1.1 999 What\r\n",
+    "HTTP/2 200\r\n",
+    "Content-Length: 3\r\n",
+    "Content-Length: 99\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Transfer-Encoding: gzip\r\n",
+    "Location: /\r\n",
+    "Location: ../..//\r\n",
+    "Connection: upgrade\r\n",
+    "Upgrade: h2c\r\n",
+    ": \r\n",
+    "\r\n",
+    "\n",
+    "\r",
+    "3\r\nabc\r\n",
+    "0\r\n\r\n",
+    "ffff\r\n",
+    "abc",
+    "\0",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+];
+
+#[test]
+fn whatever_is_answered_is_a_verdict() {
+    let answer = Arc::new(Mutex::new(String::new()));
+    let said = Arc::clone(&answer);
+    let (port, requests) = server(move |stream, _| {
+        let said = said.lock().unwrap().clone();
+        let _ = stream.write_all(said.as_bytes());
+    });
+    let pieces = proptest::collection::vec(proptest::sample::select(PIECES), 0..8);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150));
+    let done = runner.run(&pieces, |pieces| {
+        *answer.lock().unwrap() = pieces.concat();
+        let asking = Settings { redirects: 2, body_regex: "a".to_owned(), ..settings(port) };
+        let verdict = outcome(asking);
+        prop_assert!(verdict != "timeout", "the server closes: {pieces:?}");
+        Ok(())
+    });
+    done.unwrap();
+    drop(requests);
 }
