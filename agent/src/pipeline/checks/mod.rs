@@ -40,7 +40,7 @@ pub use self::{
 };
 pub(crate) use self::{
     labels::{MOST_TAGS, delivered},
-    plan::complaint,
+    plan::{complaint, is_of_the_agent},
     selector::{TABLE_PARTS, TEXT_PARTS, runtimes},
     template::escaped,
 };
