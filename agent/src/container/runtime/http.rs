@@ -203,7 +203,10 @@ pub(super) mod tests {
     fn what_is_no_answer_says_why() {
         now(async {
             let (stream, _) = server("HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno such");
-            assert_eq!(get(stream, &Ask::of("/")).await, Err(Trouble::Unknown("404 Not Found: no such".to_owned())));
+            assert_eq!(
+                get(stream, &Ask::of("/")).await,
+                Err(Trouble::Unknown("404 Not Found: no such".to_owned()))
+            );
 
             let (stream, _) = server("HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nno\r\n");
             let refused = get(stream, &Ask::of("/")).await;

@@ -1,11 +1,15 @@
 //! Against runtimes that run on this host, where the environment names their sockets.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use super::{asked::Asked, http::tests::now, place::Place};
-use crate::container::{
-    Role, Runtime,
-    source::{Description, Found, Source},
+use super::{PodsConfig, asked::Asked, http::tests::now, place::Place, sources};
+use crate::{
+    container::{
+        Directory, Role, Runtime,
+        discovery::{self, Limits},
+        source::{Description, Found, Source},
+    },
+    source::Roots,
 };
 
 /// The socket that a variable names; without it, nothing is tested, and that is said.
@@ -124,4 +128,112 @@ fn containers_of_podman_are_named() {
         assert!(!description.name.is_empty() && description.pid.is_some(), "{description:?}");
         assert_eq!(description.runtime, Some(Runtime::Podman));
     }
+}
+
+#[test]
+fn discovery_puts_all_of_them_together() {
+    let sockets = ["PITOT_CRI", "PITOT_DOCKER", "PITOT_PODMAN"].into_iter().filter_map(socket);
+    let sockets: Vec<String> = sockets.map(|place| place.name().to_owned()).collect();
+    if sockets.is_empty() {
+        return;
+    }
+    let all = [("kubepods", ""), ("docker", ""), ("libpod_parent", "libpod-")];
+    let found: Vec<Found> = all.iter().flat_map(|(below, prefix)| in_cgroups(below, prefix)).collect();
+    now(async {
+        let config = PodsConfig { sockets, ..PodsConfig::default() };
+        let roots = Roots::default();
+        let (publisher, mut directory) = Directory::new();
+        let running = discovery::run(Limits::default(), roots.clone(), sources(&config, &roots), publisher);
+        let named = async {
+            while directory.changed().await {
+                let snapshot = directory.now();
+                let is_named = |found: &Found| {
+                    snapshot
+                        .containers
+                        .iter()
+                        .any(|one| one.id == found.id && (one.role == Role::Sandbox || !one.name.is_empty()))
+                };
+                eprintln!(
+                    "{}: {} of {}",
+                    snapshot.generation,
+                    found.iter().filter(|it| is_named(it)).count(),
+                    found.len()
+                );
+                if found.iter().all(is_named) {
+                    return true;
+                }
+            }
+            false
+        };
+        let named = tokio::time::timeout(Duration::from_secs(10), named);
+        let is_named = tokio::select! {
+            () = running => false,
+            named = named => named.unwrap_or(false),
+        };
+        assert!(is_named, "{:?}", directory.now().containers);
+    });
+}
+
+#[test]
+fn tmp_follow() {
+    let sockets = ["PITOT_WATCH", "PITOT_DOCKER", "PITOT_PODMAN"].into_iter().filter_map(socket);
+    let sockets: Vec<String> = sockets.map(|place| place.name().to_owned()).collect();
+    if sockets.is_empty() || socket("PITOT_WATCH").is_none() {
+        return;
+    }
+    now(async {
+        let config = PodsConfig { sockets, ..PodsConfig::default() };
+        let roots = Roots::default();
+        let (publisher, mut directory) = Directory::new();
+        let running = discovery::run(Limits::default(), roots.clone(), sources(&config, &roots), publisher);
+        let watch = async {
+            let mut last: BTreeMap<String, String> = BTreeMap::new();
+            while directory.changed().await {
+                let snapshot = directory.now();
+                let mut new = BTreeMap::new();
+                for c in &snapshot.containers {
+                    new.insert(
+                        c.id.clone(),
+                        format!(
+                            "{:?} {:?} name={} pod={:?} image={} proc={:?} hn={:?} sb={:?}",
+                            c.runtime,
+                            c.role,
+                            c.name,
+                            c.pod.as_ref().map(|p| (
+                                p.namespace.clone(),
+                                p.name.clone(),
+                                p.ip.clone(),
+                                p.labels.len()
+                            )),
+                            c.image,
+                            c.process.map(|p| p.pid),
+                            c.host_network,
+                            c.sandboxed
+                        ),
+                    );
+                }
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+                for (id, t) in &new {
+                    if last.get(id) != Some(t) {
+                        eprintln!("{:.3} + {} {t}", now.as_secs_f64(), &id[..6]);
+                    }
+                }
+                for id in last.keys() {
+                    if !new.contains_key(id) {
+                        eprintln!("{:.3} - {}", now.as_secs_f64(), &id[..6]);
+                    }
+                }
+                last = new;
+            }
+        };
+        drop(
+            tokio::time::timeout(Duration::from_secs(22), async {
+                tokio::select! { () = running => {}, () = watch => {} }
+            })
+            .await,
+        );
+        for line in crate::telemetry::recorder().render().lines().filter(|l| l.contains("contain")) {
+            eprintln!("{line}");
+        }
+    });
 }
