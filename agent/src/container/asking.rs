@@ -37,7 +37,7 @@ impl Default for Pace {
             again: [100, 500, 5_000, 30_000].map(Duration::from_millis),
             pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(10),
-            ping: Duration::from_secs(30),
+            ping: Duration::from_secs(10),
         }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn config(lab: &Lab, more: &str) -> String {
 /// A pipeline of a check that is made so often.
 pub(crate) fn pipeline(name: &str, input: &str, interval: &str, target: &str, options: &str) -> String {
     format!(
-        "[pipeline.{name}]\ninput = \"{input}\"\ninterval = \"{interval}\"\ntarget = {{ {target} }}\n{options}\n"
+        "[pipeline.{name}-in-pods]\ninput = \"{input}\"\ninterval = \"{interval}\"\ntarget = {{ {target} }}\n{options}\n"
     )
 }
 
@@ -38,7 +38,6 @@ pub(crate) fn each_pod_answers_for_itself(lab: &Lab) {
 input = "httpcheck"
 interval = "200ms"
 url = "http://127.0.0.1:8080/{pod}"
-body_regex = "^{pod}\\s*$"
 target = { namespace = "default", pod = "web-*" }
 [pipeline.other]
 input = "httpcheck"
@@ -78,9 +77,9 @@ pub(crate) fn every_check_runs_in_a_pod(lab: &Lab) {
     let mut more = String::new();
     let checks = [
         ("dialcheck", "ports = [\"8080\"]", "up"),
-        ("ping", "", "up"),
+        ("ping", "hosts = [\"127.0.0.1\"]", "up"),
         ("sockets", "", ""),
-        ("processes", "", "processes"),
+        ("processes", "", "present"),
         ("disk", "", ""),
         ("jvm", "", ""),
         ("dns", "names = [\"localhost\"]", ""),
@@ -119,7 +118,7 @@ interval = "200ms"
 url = "http://127.0.0.1:8080/"
 body_regex = "little"
 target = { pod = "little" }
-[pipeline.processes]
+[pipeline.inside]
 input = "processes"
 interval = "200ms"
 target = { pod = "little", container = "server" }
