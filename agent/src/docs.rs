@@ -1,5 +1,6 @@
 //! The documents that the binary prints about itself, derived from the definitions alone.
 
+mod cadvisor;
 mod config;
 mod kernels;
 mod metrics;
@@ -13,7 +14,7 @@ use crate::input::INPUTS;
 
 /// Every metric of every input: `docs/metrics.md`.
 pub fn metrics_md() -> String {
-    document(|out| metrics::write(out, INPUTS))
+    document(|out| metrics::write(out, INPUTS).and_then(|()| cadvisor::write(out)))
 }
 
 /// Every key of the configuration file: `docs/config.md`.

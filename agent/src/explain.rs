@@ -11,7 +11,7 @@ use crate::{
     config::PipelineConfig,
     docs::series::worst_case_of_pipeline,
     engine::Report,
-    pipeline::State,
+    pipeline::{State, checks::PACE},
     tasks::{Setup, TaskState, TaskStatus},
 };
 
@@ -60,9 +60,26 @@ pub struct Planned {
     pub series: usize,
     /// The most series that it can have on this host.
     pub series_at_most: u64,
+    /// Whether its input is a check, which has a pace of its own.
+    #[serde(skip)]
+    is_check: bool,
+    /// Targets of its checks, and how they fared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Target>,
     /// How it fared.
     #[serde(flatten)]
     pub state: State,
+}
+
+/// A target of a check.
+#[derive(Debug, Serialize)]
+pub struct Target {
+    /// What it is called.
+    pub target: String,
+    /// `executed`, or in one word why it was not, or `none` when nothing is known yet.
+    pub outcome: String,
+    /// The same in words.
+    pub message: String,
 }
 
 /// An output.
@@ -130,9 +147,27 @@ impl Planned {
             options: config.options.iter().map(|(key, setting)| (key.clone(), setting.text())).collect(),
             series: report.map_or(0, |report| report.series),
             series_at_most: worst_case_of_pipeline(config, cpus),
+            is_check: config.checks().is_some(),
+            targets: report.filter(|_| config.checks().is_some()).map(targets).unwrap_or_default(),
             state: report.map(|report| report.state.clone()).unwrap_or_default(),
         }
     }
+}
+
+/// The targets that the checks of a pipeline had.
+fn targets(report: &Report) -> Vec<Target> {
+    // With queries, what the input says stands beside theirs.
+    let input = report.debug.get("input").unwrap_or(&report.debug);
+    let all = input.get("targets").and_then(|targets| targets.as_array());
+    let text = |of: &serde_json::Value, key: &str| {
+        of.get(key).and_then(|text| text.as_str()).unwrap_or_default().to_owned()
+    };
+    let target = |of: &serde_json::Value| Target {
+        target: text(of, "target"),
+        outcome: text(of, "outcome"),
+        message: text(of, "message"),
+    };
+    all.into_iter().flatten().map(target).collect()
 }
 
 impl Display for Planned {
@@ -146,6 +181,9 @@ impl Display for Planned {
             _ => {}
         }
         match self.interval_seconds {
+            None if self.is_check => {
+                write!(f, "when scraped, checked every {}", seconds(PACE.as_secs_f64()))?;
+            }
             None => write!(f, "when scraped")?,
             Some(interval) => write!(f, "every {}", seconds(interval))?,
         }
@@ -168,6 +206,10 @@ impl Display for Planned {
         writeln!(f)?;
         for (key, value) in self.options.iter().chain(&self.transform) {
             writeln!(f, "    {key} = {value}")?;
+        }
+        for Target { target, outcome, message } in &self.targets {
+            let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+            writeln!(f, "    target {target}: {outcome}{message}")?;
         }
         Ok(())
     }

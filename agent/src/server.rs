@@ -19,12 +19,11 @@ use tokio::{
 use crate::{
     bpf::{Guard, Loader, Pinning, Sampler},
     budget::{self, Keeper},
-    catalogue::Source,
     config::Config,
+    container::{self, Directory, discovery},
     engine::{Engine, Report},
-    input::InputDef,
     output::{Door, Format, Page, Refused, Reload, SinkStatus, Want, serve},
-    pipeline::{Kit, Opening, Pipeline, build},
+    pipeline::{Kit, Opening, Owners, Pipeline, build},
     pod::Helpers,
     privilege, sys,
     tasks::{self, Outputs, Reloader, Requests, Setup},
@@ -64,7 +63,8 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     } else {
         Loader::off("kernel programs are switched off (--no-ebpf, or ebpf.enabled = false)")
     };
-    let kit = Kit { helpers, ..Kit::of(&config.roots) };
+    let (publisher, containers) = Directory::new();
+    let kit = Kit { owners: owners(config, &containers), containers, helpers, ..Kit::of(&config.roots) };
     let pipelines = config
         .pipelines
         .iter()
@@ -87,13 +87,26 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
         Err(error) => tracing::warn!(%error, "cannot give capabilities back"),
     }
     sys::trim_memory();
+    if config.pods.enabled {
+        // A thread keeps the privileges that it was started with.
+        let sources = container::sources(&config.pods, &config.roots);
+        let found = discovery::run(discovery::Limits::default(), config.roots.clone(), sources, publisher);
+        if let Err(error) = kit.runner.spawn(found) {
+            tracing::warn!(error, "containers are not looked for");
+        }
+    }
     Opened { pipelines, kit, guard, sampler, untimed }
 }
 
-/// Starts the spawner if there is a check. Otherwise nothing keeps privileges.
+/// Who names the owners of control groups, if anybody is to.
+fn owners(config: &Config, containers: &Directory) -> Option<Owners> {
+    let pods = &config.pods;
+    (pods.enabled && pods.owner_labels).then(|| Owners::new(containers.clone(), pods.attributes()))
+}
+
+/// Starts the spawner if there is a check, or may come to be one. Otherwise nothing keeps privileges.
 fn start_helpers(config: &Config) -> Result<Helpers, String> {
-    let is_check = |def: &InputDef| matches!(def.source, Source::Check(_));
-    if !config.pipelines.iter().any(|pipeline| pipeline.enabled && is_check(pipeline.def)) {
+    if !config.needs_helpers() {
         return Err(
             "no privileges were kept, because there was no check at start: restart the agent".to_owned()
         );

@@ -25,6 +25,20 @@ pub(crate) fn trim_memory() {
     }
 }
 
+/// Has the kernel kill a program that is about to be started once the thread that starts it ends: whoever is to end the
+/// program may be ended first.
+pub(crate) fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+
+    use rustix::process::{Signal, set_parent_process_death_signal};
+
+    let ask = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: between fork and exec it makes one system call, allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(ask);
+    }
+}
+
 /// Opens a directory of a kernfs tree (cgroup2) by the 64-bit identity that the kernel gives its nodes, as
 /// `open_by_handle_at` does: no path is searched, and one that was removed is `ESTALE`.
 pub(crate) fn open_by_identity(tree: BorrowedFd<'_>, identity: u64) -> io::Result<OwnedFd> {

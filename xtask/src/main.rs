@@ -31,6 +31,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Start containerd, docker and podman from Debian's packages, run a command, and leave nothing behind.
+    Pods(xtask::pods::Options),
     /// Run the kernel tests on other kernels, in virtual machines.
     Vm(vm::Options),
 }
@@ -38,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::Pods(options) => xtask::pods::run(&options),
         Command::Vm(options) => vm::run(&options),
         Command::Ebpf { check: true } => ebpf::check(),
         Command::Ebpf { check: false } => ebpf::build(),

@@ -1,13 +1,14 @@
 //! What a collection left: what encoders and outputs read.
 
 use std::{
+    borrow::Cow,
     sync::atomic::{AtomicU64, Ordering},
     time::{Instant, SystemTime},
 };
 
 use bytes::Bytes;
 
-use super::{Histogram, Labels, Value, render::Rendered};
+use super::{Histogram, Labels, Naming, Value, render::Rendered};
 use crate::catalogue::{Kind, Metric, Since};
 
 /// Stands for no index.
@@ -209,6 +210,52 @@ impl Frame {
         self.cells.push(cell);
         self.epoch = next_epoch();
         Some(index)
+    }
+
+    /// Asks anew for the labels of series whose own label of this name has a value that is concerned. Their places
+    /// and values stay. Says how many have other labels now.
+    pub(super) fn relabel(
+        &mut self,
+        label: &str,
+        concerns: &dyn Fn(&str) -> bool,
+        naming: &dyn Naming,
+    ) -> usize {
+        let mut anew = Vec::new();
+        for (index, series) in self.series.iter().enumerate() {
+            let own = series.metric.labels;
+            let Some(at) = own.iter().position(|own| own.name == label) else { continue };
+            if !series.labels().nth(at).is_some_and(|(_, value)| concerns(value)) {
+                continue;
+            }
+            let before = || series.labels().map(|(name, value)| (name, Cow::from(value)));
+            let Some(labels) = naming.labels(before().take(own.len()).collect()) else { continue };
+            let name = self.families.get(series.family as usize).map(|family| &*family.name);
+            if let Some(name) = name.filter(|_| !before().eq(labels.iter().cloned())) {
+                let mut line = Vec::new();
+                let name = String::from_utf8_lossy(name);
+                let rendered = Rendered::new(&name, series.metric.kind, &labels, &mut line);
+                anew.push((index, rendered, line));
+            }
+        }
+        let count = anew.len();
+        if count == 0 {
+            return 0;
+        }
+        let (mut lines, mut ends) =
+            (Vec::with_capacity(self.lines.len()), Vec::with_capacity(self.ends.len()));
+        let mut anew = anew.into_iter().peekable();
+        for index in 0..self.series.len() {
+            if let Some((_, rendered, line)) = anew.next_if(|(at, ..)| *at == index) {
+                self.series[index].rendered = rendered;
+                lines.extend_from_slice(&line);
+            } else {
+                lines.extend_from_slice(self.line(u32::try_from(index).unwrap_or(NONE)));
+            }
+            ends.push(lines.len());
+        }
+        (self.lines, self.ends) = (lines, ends);
+        self.epoch = next_epoch();
+        count
     }
 
     /// The series of that name with the same labels.

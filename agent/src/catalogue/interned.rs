@@ -32,6 +32,13 @@ impl Metric {
         intern(name, help, (kind, unit, since), &labels)
     }
 
+    /// The same metric with further labels behind its own.
+    pub(crate) fn labelled(&self, more: &[(&str, Values)]) -> &'static Self {
+        let own = self.labels.iter().map(|label| (label.name, label.values));
+        let labels: Vec<_> = own.chain(more.iter().copied()).collect();
+        intern(self.name, self.help, (self.kind, self.unit, self.since), &labels)
+    }
+
     /// The gauge with these contents, with the labels of another definition and their bounds.
     pub fn derived(name: &str, help: &str, unit: Unit, labels: &[Label]) -> &'static Self {
         let labels: Vec<_> = labels.iter().map(|label| (label.name, label.values)).collect();

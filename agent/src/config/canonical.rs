@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Config, OutputConfig, PipelineConfig,
-    schema::{INPUT_KEYS, Key, OUTPUT_KEYS, SOURCE_KEYS, Slot, TABLES},
+    schema::{CHECK_KEYS, INPUT_KEYS, Key, OUTPUT_KEYS, SOURCE_KEYS, Slot, TABLES},
 };
 use crate::{catalogue::OptionValue, input::OptionSetting};
 
@@ -55,6 +55,9 @@ impl PipelineConfig {
     fn of_pipeline(&self) -> Vec<Setting> {
         let mut own = self.clone();
         let mut all = settings(INPUT_KEYS, &mut own);
+        if self.checks().is_some() {
+            all.extend(settings(CHECK_KEYS, &mut own));
+        }
         let slot: Slot<Self> = Slot::Tags(|pipeline| &mut pipeline.transform.target_tags);
         all.push(("target_tags", slot.text(&mut own).filter(|_| !self.transform.target_tags.is_empty())));
         all

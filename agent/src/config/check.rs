@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use toml::de::DeTable;
+use toml::{Spanned, de::DeTable};
 
-use super::{PipelineConfig, load::Report, query};
+use super::{PipelineConfig, load::Report, query, target};
 
 /// Checks what was read of the table of a pipeline.
-pub(super) fn pipeline(input: &mut PipelineConfig, table: &DeTable<'_>, report: &mut Report) {
+pub(super) fn pipeline<V>(
+    input: &mut PipelineConfig,
+    place: &Spanned<V>,
+    table: &DeTable<'_>,
+    report: &mut Report,
+) {
     schedule(input, table, report);
+    target::check(input, place, table, report);
     query::read(input, table, report);
     transform(input, table, report);
 }

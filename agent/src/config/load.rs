@@ -7,12 +7,13 @@ use toml::{Spanned, de::DeTable};
 use super::{
     Config, OutputConfig, PipelineConfig, check, origin, output,
     schema::{
-        INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES, Table,
+        CHECK_KEYS, INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES,
+        Table,
     },
     suggest::{hint, listed, unknown_input},
     value::{self, Value, described},
 };
-use crate::source::Roots;
+use crate::{input::check::CHECKS, pipeline::cadvisor::CadvisorPipeline, source::Roots};
 
 /// Something wrong in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +65,15 @@ pub(crate) fn read(text: &str, base: Config) -> Result<Loaded, Vec<Problem>> {
     if loaded.config.bursts.enabled {
         loaded.config.pipelines.push(loaded.config.bursts.pipeline());
     }
+    if loaded.config.pods.cadvisor {
+        loaded.config.pipelines.push(CadvisorPipeline::config());
+    }
     // What refers to other parts of the file is read when those are known.
     if let Some(content) = table_of(PIPELINE_TABLE, document.get_ref(), &mut report) {
         origin::read(&mut loaded.config, content, &mut report);
     }
     outputs_exist(&loaded.config, document.get_ref(), &mut report);
+    pods_can_be_named(&loaded.config, document.get_ref(), &mut report);
     move_trees(&mut loaded.config.roots, &loaded.given);
     if report.problems.is_empty() { Ok(loaded) } else { Err(report.finish(text)) }
 }
@@ -151,7 +156,7 @@ fn read_input(config: &mut Config, name: &Name<'_>, value: &Value<'_>, report: &
     for (name, value) in content {
         read_pipeline_key(input, &path, name, value, report);
     }
-    check::pipeline(input, content, report);
+    check::pipeline(input, name, content, report);
 }
 
 fn read_output(config: &mut Config, name: &Name<'_>, value: &Value<'_>, report: &mut Report) {
@@ -199,6 +204,16 @@ fn outputs_exist(config: &Config, document: &DeTable<'_>, report: &mut Report) {
     }
 }
 
+/// Reports what cannot work of `[pods]`, at the key that it is about.
+fn pods_can_be_named(config: &Config, document: &DeTable<'_>, report: &mut Report) {
+    let Some(table) = document.get("pods").and_then(|table| table.get_ref().as_table()) else { return };
+    for (key, message) in config.pods.complaints() {
+        if let Some(place) = table.get(key) {
+            report.problem(place, message);
+        }
+    }
+}
+
 pub(super) fn read_pipeline_key(
     input: &mut PipelineConfig,
     path: &str,
@@ -215,6 +230,14 @@ pub(super) fn read_pipeline_key(
         // It has been read before all others.
     } else if let Some(key) = INPUT_KEYS.iter().find(|key| key.name == text) {
         key.slot.read(input, key.name, value, report);
+    } else if let Some(key) = CHECK_KEYS.iter().find(|key| key.name == text) {
+        if input.checks().is_some() {
+            key.slot.read(input, key.name, value, report);
+        } else {
+            let what = format!("`{text}` is for checks, and `[{path}]` collects none");
+            let checks = CHECKS.iter().map(|known| known.def.name);
+            report.problem(name, format!("{what}: checks are {}", listed(checks)));
+        }
     } else if let Some(option) = options.find(|option| option.key == text) {
         if !collects {
             let whose = input.def.name;
@@ -229,7 +252,8 @@ pub(super) fn read_pipeline_key(
     } else {
         let options = input.def.options.iter().filter(|_| collects).map(|option| option.key);
         let sources = SOURCE_KEYS.iter().filter(|_| is_further).map(|key| key.name);
-        let common = INPUT_KEYS.iter().map(|key| key.name);
+        let of_checks = CHECK_KEYS.iter().filter(|_| input.checks().is_some());
+        let common = INPUT_KEYS.iter().chain(of_checks).map(|key| key.name);
         unknown_key(name, path, sources.chain(common).chain(options), report);
     }
 }

@@ -10,13 +10,16 @@ pub mod suggest;
 mod origin;
 mod output;
 mod query;
+mod target;
 mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
+    catalogue::{CheckDef, Source},
+    container::PodsConfig,
     input::{INPUTS, InputDef, OptionSetting},
-    pipeline::{BurstsConfig, Published, QueryConfig, Schedule, TransformConfig},
+    pipeline::{BurstsConfig, CheckConfig, Published, QueryConfig, Schedule, TransformConfig, checks},
     source::Roots,
 };
 
@@ -53,6 +56,8 @@ pub struct Config {
     pub reload: Reload,
     /// The ready set of queries that find bursts.
     pub bursts: BurstsConfig,
+    /// How containers and pods are found and named.
+    pub pods: PodsConfig,
 }
 
 /// How a running agent learns of a changed configuration, beside SIGHUP.
@@ -119,6 +124,8 @@ pub struct PipelineConfig {
     pub queries: Vec<QueryConfig>,
     /// Settings of its input.
     pub options: Vec<(String, OptionSetting)>,
+    /// Of a check: its targets, and how it comes to them.
+    pub check: CheckConfig,
 }
 
 impl Default for Config {
@@ -138,11 +145,18 @@ impl Default for Config {
             tasks: None,
             reload: Reload::default(),
             bursts: BurstsConfig::default(),
+            pods: PodsConfig::default(),
         }
     }
 }
 
 impl Config {
+    /// Whether helpers may be wanted while the agent runs: some input is a check, or a task may ask for one.
+    pub fn needs_helpers(&self) -> bool {
+        self.tasks.is_some()
+            || self.pipelines.iter().any(|pipeline| pipeline.enabled && pipeline.checks().is_some())
+    }
+
     /// The same with time enough for a collection that no scraper waits for, and which names every series.
     pub fn unhurried(mut self) -> Self {
         const LEAST: Duration = Duration::from_secs(5);
@@ -162,13 +176,26 @@ impl PipelineConfig {
 
     /// The definition of the input whose samples its queries get; of frames, it is not known what they hold.
     pub(crate) fn sampled(&self) -> Option<&'static InputDef> {
-        self.from.is_none().then_some(self.def)
+        self.from.is_none().then(|| self.delivered())
+    }
+
+    /// The definition of what its input delivers: that of a check with targets has their labels.
+    pub(crate) fn delivered(&self) -> &'static InputDef {
+        checks::delivered(self)
+    }
+
+    /// Whether its input is a check, and what that needs.
+    pub(crate) fn checks(&self) -> Option<&'static CheckDef> {
+        match self.def.source {
+            Source::Check(needs) if self.input.is_some() => Some(needs),
+            _ => None,
+        }
     }
 
     /// What its transform is given: the metrics of its input, or the results of its queries.
     pub(crate) fn published(&self) -> Published {
         if self.queries.is_empty() {
-            return Published::of(self.def);
+            return Published::of(self.delivered());
         }
         let results = self.queries.iter().flat_map(|query| query.results(self.sampled()));
         Published { of: "the query".to_owned(), prefix: self.prefix(), metrics: results.collect() }
@@ -209,6 +236,7 @@ impl PipelineConfig {
             transform: TransformConfig::default(),
             queries: Vec::new(),
             options: Vec::new(),
+            check: CheckConfig::default(),
         }
     }
 }

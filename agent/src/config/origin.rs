@@ -66,7 +66,7 @@ pub(super) fn read(config: &mut Config, tables: &DeTable<'_>, report: &mut Repor
         for (name, value) in link.content {
             read_pipeline_key(pipeline, &path, name, value, report);
         }
-        check::pipeline(pipeline, link.content, report);
+        check::pipeline(pipeline, link.place, link.content, report);
     }
     for pipeline in &config.pipelines {
         if let Some(message) = idle_source(pipeline, config)

@@ -92,7 +92,7 @@ pub(crate) fn in_text(error: &SqlError) -> String {
 
 /// Where the text of a string begins, if the file has it as it is: no escapes, no changed ends of lines. The quotes
 /// are what the place of the string has more than its text.
-fn inside(value: &Value<'_>) -> Option<usize> {
+pub(super) fn inside(value: &Value<'_>) -> Option<usize> {
     let DeValue::String(Cow::Borrowed(text)) = value.get_ref() else { return None };
     let span = value.span();
     let quotes = match span.len().checked_sub(text.len())? {

@@ -8,14 +8,15 @@ mod text;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use self::tables::{
-    INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES, Table,
+    CHECK_KEYS, INPUT_KEYS, INPUT_TABLE, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, TABLES,
+    Table,
 };
 use self::text::bytes;
 pub(crate) use self::text::duration;
 pub(super) use self::text::{array, quoted};
 use crate::{
     catalogue::OptionValue,
-    pipeline::{QueryConfig, ValueRule},
+    pipeline::{QueryConfig, Selector, ValueRule},
 };
 
 /// A key of the file.
@@ -87,6 +88,8 @@ pub enum Slot<T: 'static> {
     Bytes(fn(&mut T) -> &mut u64),
     /// A number that may have a fraction; 0 is no limit.
     Limit(fn(&mut T) -> &mut f64),
+    /// What containers must be like.
+    Target(fn(&mut T) -> &mut Option<Selector>),
 }
 
 /// A label, and patterns of its values.
@@ -124,6 +127,7 @@ impl<T> Slot<T> {
             Self::Tags(_) => "table of strings",
             Self::Count(_) => "integer",
             Self::Limit(_) => "number",
+            Self::Target(_) => "table of patterns",
         }
     }
 
@@ -158,6 +162,7 @@ impl<T> Slot<T> {
             Self::Tags(field) => text::inline(field(of).iter().map(|(name, value)| (name, quoted(value)))),
             Self::Count(field) => field(of).to_string(),
             Self::Limit(field) => field(of).to_string(),
+            Self::Target(field) => text::selector(field(of).as_ref()?),
         })
     }
 }

@@ -64,6 +64,9 @@ impl<T> Slot<T> {
             Self::Tags(field) => assign(field(target), cx.tags(value)),
             Self::Count(field) => assign(field(target), cx.whole(value, 1..=u32::MAX)),
             Self::Limit(field) => assign(field(target), cx.limit(value)),
+            Self::Target(field) => {
+                assign(field(target), super::target::selector(key, value, cx.report).map(Some));
+            }
         }
     }
 }

@@ -3,6 +3,20 @@
 //! What is known is an immutable [`Snapshot`]; a new one takes its place when something starts, stops or turns out to
 //! be called something else. Nobody who looks waits for a runtime.
 
+mod asking;
+mod attribute;
+mod cgroup_path;
+pub mod discovery;
+mod known;
+mod look;
+mod merge;
+mod meters;
+mod process;
+mod runtime;
+pub mod source;
+mod state;
+mod tree;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -10,6 +24,11 @@ use std::{
 };
 
 use tokio::sync::watch;
+
+pub use self::{
+    attribute::Attribute,
+    runtime::{PodsConfig, sources},
+};
 
 /// Who started a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,7 +114,7 @@ pub struct Container {
     pub annotations: BTreeMap<String, String>,
     /// Its first process; none when that is not visible from here.
     pub process: Option<Process>,
-    /// Its control group: a path without a slash in front, spelled as in the label `cgroup`.
+    /// Its control group: a path as in the label `cgroup`, but without the slash in front.
     pub cgroup: String,
     /// The kernel's identity of that, where the unified hierarchy has it.
     pub cgroup_id: Option<u64>,
@@ -133,17 +152,20 @@ impl Snapshot {
         let mut by_cgroup = HashMap::new();
         for container in &containers {
             by_cgroup.insert(container.cgroup.clone(), Owner::Container(Arc::clone(container)));
-            // The group of a pod is the one above that of its containers.
-            if let (Some(pod), Some((above, _))) = (&container.pod, container.cgroup.rsplit_once('/')) {
+            // The group of a pod is the one above that of its containers, where it is called so.
+            if let (Some(pod), Some((above, _))) = (&container.pod, container.cgroup.rsplit_once('/'))
+                && cgroup_path::is_pod(above)
+            {
                 by_cgroup.entry(above.to_owned()).or_insert_with(|| Owner::Pod(Arc::clone(pod)));
             }
         }
         Self { generation, containers, by_cgroup }
     }
 
-    /// Whom a control group belongs to: by its own path, or by that of the closest one above it.
+    /// Whom a control group belongs to: by its own path, or by that of the closest one above it. With or without a
+    /// slash in front.
     pub fn owner(&self, cgroup: &str) -> Option<&Owner> {
-        let mut path = cgroup;
+        let mut path = cgroup.strip_prefix('/').unwrap_or(cgroup);
         loop {
             match (self.by_cgroup.get(path), path.rsplit_once('/')) {
                 // What is below a pod and in none of its containers is nobody's.

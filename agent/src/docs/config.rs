@@ -2,16 +2,20 @@
 
 use std::fmt::{self, Write};
 
-use super::{cell, code, generated};
+use super::{cell, code, codes, generated};
 use crate::{
     config::{
         Config, OutputConfig, OutputKind, PipelineConfig,
         schema::{
-            INPUT_KEYS, INPUT_TABLE, Key, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS, Slot,
-            TABLES,
+            CHECK_KEYS, INPUT_KEYS, INPUT_TABLE, Key, OUTPUT_KEYS, OUTPUT_TABLE, PIPELINE_TABLE, SOURCE_KEYS,
+            Slot, TABLES,
         },
     },
-    input::InputDef,
+    input::{
+        InputDef,
+        check::{CHECKS as KNOWN, httpcheck},
+    },
+    pipeline::checks::WORDS,
 };
 
 pub(super) fn write_reference(out: &mut String) -> fmt::Result {
@@ -39,6 +43,10 @@ pub(super) fn write_reference(out: &mut String) -> fmt::Result {
     writeln!(out, "## `[{INPUT_TABLE}.NAME]`\n\nHow the pipeline of an input is run, and any other.\n")?;
     write_keys(out, INPUT_KEYS, first)?;
     writeln!(out, "{QUERIES}\n")?;
+    let mut check = PipelineConfig::new(&httpcheck::DEF);
+    writeln!(out, "### Checks\n\n{CHECKS}\n")?;
+    write_keys(out, CHECK_KEYS, &mut check)?;
+    writeln!(out, "{}\n", templates())?;
     writeln!(out, "The inputs, with the options that they have beside these:\n")?;
     let common = first.clone();
     config.pipelines.iter().try_for_each(|input| write_own(out, input, &common))
@@ -75,6 +83,30 @@ window = "10s"
 from = "busy"
 sql = "SELECT max(shop_cpu_busy_ratio) AS shop_cpu_busiest_ratio FROM busy"
 ```"#;
+
+const CHECKS: &str = "Inputs that try something out on a target: this host, or containers, in whose namespaces they are \
+    executed. Every target is checked at a time of its own within the `interval` (15 s when there is none, whoever scrapes), and \
+    what is collected is the newest result of each. Without `target` series have no labels but their own; with it they have \
+    `namespace`, `pod` and `container`. What looks at the network alone asks each pod once and has no `container`, unless \
+    `target` says one. A check that could not be executed is `executed 0`, which says nothing about the target; a target that is \
+    down is a result. A result that is older than two intervals and its timeout is not shown.";
+
+/// What texts may take of targets.
+fn templates() -> String {
+    format!(
+        "With a `target`, the texts of options, and `tags`, may take what is known of it: {}. Behind a bar stands what is \
+         taken where the target has nothing, and `{{{{` is a brace. What a target lacks makes its check `executed 0`; a tag is \
+         left out.\n\n```toml\n{TEMPLATES}\n```",
+        codes(WORDS.map(|word| format!("{{{word}}}")).iter().map(String::as_str))
+    )
+}
+
+const TEMPLATES: &str = r#"[pipeline.shop]
+input = "httpcheck"
+interval = "5s"
+target = { namespace = "shop", labels = { tier = "web" } }
+url = "http://127.0.0.1:{annotation:prometheus.io/port|8080}/healthz"
+tags = { team = "{label:team}" }"#;
 
 fn write_keys<T>(out: &mut String, keys: &[Key<T>], defaults: &mut T) -> fmt::Result {
     header(out)?;
@@ -185,6 +217,10 @@ fn example_input(out: &mut String, first: bool, input: &mut PipelineConfig) -> f
         } else if let Some(text) = key.slot.text(input) {
             writeln!(out, "#{} = {text}", key.name)?;
         }
+    }
+    // Those of checks once, with the first of them.
+    if KNOWN.first().is_some_and(|known| known.def.name == def.name) {
+        CHECK_KEYS.iter().try_for_each(|key| example_key(out, key, input))?;
     }
     for option in def.options {
         writeln!(out, "# {}\n#{} = {}", option.help, option.key, option.default.text())?;

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::series::{worst_case_of, worst_case_series};
 use crate::{
     catalogue::{BpfDef, Hook, Kind, Metric, OptionValue, Source, Unit},
-    config::{is_label_name, schema::INPUT_KEYS},
+    config::{
+        is_label_name,
+        schema::{CHECK_KEYS, INPUT_KEYS},
+    },
     input::{INPUTS, InputDef},
 };
 
@@ -97,7 +100,7 @@ fn help_is_one_sentence() {
     let helps = metrics().map(|(_, metric)| (metric.name, metric.help));
     let abouts = INPUTS.iter().map(|def| (def.name, def.about));
     let options = INPUTS.iter().flat_map(|def| def.options).map(|option| (option.key, option.help));
-    let keys = INPUT_KEYS.iter().map(|key| (key.name, key.help));
+    let keys = INPUT_KEYS.iter().chain(CHECK_KEYS).map(|key| (key.name, key.help));
     let all = helps.chain(abouts).chain(options).chain(keys);
     none(all.filter(|(_, text)| !sentence(text)).map(|(name, text)| format!("{name}: {text}")));
 }
@@ -142,7 +145,7 @@ fn kernel_names_are_not_cut() {
 fn options_have_keys_of_their_own() {
     none(INPUTS.iter().flat_map(|def| {
         let own = def.options.iter().map(|option| option.key);
-        let keys = repeated(own.chain(INPUT_KEYS.iter().map(|key| key.name)));
+        let keys = repeated(own.chain(INPUT_KEYS.iter().chain(CHECK_KEYS).map(|key| key.name)));
         keys.into_iter().map(|key| format!("{}.{key}", def.name))
     }));
 }

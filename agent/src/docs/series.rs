@@ -20,7 +20,7 @@ pub fn worst_case_series(def: &'static InputDef, cpus: u64) -> u64 {
 /// may have any number of values.
 pub fn worst_case_of_pipeline(config: &PipelineConfig, cpus: u64) -> u64 {
     if config.queries.is_empty() {
-        return worst_case_series(config.def, cpus);
+        return worst_case_series(config.delivered(), cpus);
     }
     let most = u64::from(config.transform.max_series);
     let values = |name: &String| {

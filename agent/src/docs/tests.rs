@@ -146,6 +146,7 @@ fn the_example_is_the_default_configuration() {
         assert_eq!(input.options.len(), input.def.options.len());
         input.options.clear();
         input.queries.clear();
+        input.check.target = None;
     }
     assert_eq!(format!("{config:?}"), default);
 }

@@ -4,6 +4,7 @@
 //! in the page in every format; that allocates, and this is the one input whose cycle does. The figures of
 //! the pipelines, most of the series, are read where the engine keeps them.
 
+mod containers;
 mod helpers;
 mod outputs;
 
@@ -59,6 +60,7 @@ pub static DEF: InputDef = InputDef {
         &CLASHES,
         &DUPLICATES,
         &HTTP_REFUSED,
+        &METADATA_LEFT_OUT,
         &HTTP_ACCEPT_ERRORS,
         &CPU_SECONDS,
         &ENCODE_CPU,
@@ -85,6 +87,17 @@ pub static DEF: InputDef = InputDef {
         &helpers::KILLED,
         &helpers::REQUESTS,
         &helpers::SECONDS,
+        &containers::KNOWN,
+        &containers::LEFT_OUT,
+        &containers::SNAPSHOTS,
+        &containers::DROPPED,
+        &containers::WATCHES,
+        &containers::UNWATCHED,
+        &containers::OVERFLOWS,
+        &containers::SOURCE_UP,
+        &containers::SOURCE_AGE,
+        &containers::SOURCE_CALLS,
+        &containers::SOURCE_ERRORS,
         &UNKNOWN,
     ],
     options: &[],
@@ -141,7 +154,7 @@ static INPUT_PANICS: Metric =
         .since(Since::Start);
 static INPUT_SKIPPED: Metric = Metric::counter(
     "agent_input_skipped_ticks_total",
-    "Ticks of an input's schedule that were not taken because an earlier one ran too long.",
+    "Ticks of an input, or of a target of its checks, that were not taken because an earlier one ran too long.",
     INPUT,
 )
 .since(Since::Start);
@@ -183,7 +196,7 @@ static INPUT_DROPPED: Metric = Metric::counter(
     "Samples of an input that were left out, by why.",
     &[
         Label::bounded("input", 64),
-        Label::fixed("reason", &["series_limit", "duplicate", "label_conflict", "reset"]),
+        Label::fixed("reason", &["series_limit", "duplicate", "label_conflict", "reset", "stale"]),
     ],
 )
 .since(Since::Start);
@@ -255,6 +268,12 @@ static HTTP_REFUSED: Metric = Metric::counter(
 static HTTP_ACCEPT_ERRORS: Metric =
     Metric::counter("agent_http_accept_errors_total", "Connections that could not be accepted.", &[])
         .since(Since::Start);
+static METADATA_LEFT_OUT: Metric = Metric::counter(
+    "agent_container_metadata_left_out_total",
+    "Labels and annotations of containers and pods that were left out because they are too long or too many.",
+    &[],
+)
+.since(Since::Start);
 static CPU_SECONDS: Metric = Metric::counter(
     "agent_cpu_seconds_total",
     "CPU time of the agent's own threads; what kernel programs take is charged to whoever triggers them.",
@@ -389,8 +408,7 @@ impl Input for Agent {
 /// Delivers the figures of one pipeline. These are most of the agent's own series, so they do not take the
 /// way through the recorder, which would cost more than all other inputs together.
 fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
-    let input = figures.input.as_bytes();
-    let (state, losses) = (&figures.state, figures.losses);
+    let (input, state, losses) = (figures.input.as_bytes(), &figures.state, figures.losses);
     acc.put(&INPUT_UP, &[input], state.is_up());
     let info = [state.word(), state.variant(), state.reason()].map(str::as_bytes);
     acc.put(&INPUT_INFO, &[input, info[0], info[1], info[2]], 1.0);
@@ -404,7 +422,7 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
         (&INPUT_ERRORS, figures.errors),
         (&INPUT_TIMEOUTS, figures.timeouts),
         (&INPUT_PANICS, figures.panics),
-        (&INPUT_SKIPPED, figures.pace.map_or(0, |pace| pace.skipped)),
+        (&INPUT_SKIPPED, figures.pace.map_or(0, |pace| pace.skipped) + losses.missed),
     ] {
         acc.put(metric, &[input], count);
     }
@@ -428,6 +446,7 @@ fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
     acc.put(&INPUT_DROPPED, &[input, b"duplicate"], losses.duplicates);
     acc.put(&INPUT_DROPPED, &[input, b"label_conflict"], losses.conflicts);
     acc.put(&INPUT_DROPPED, &[input, b"reset"], losses.resets);
+    acc.put(&INPUT_DROPPED, &[input, b"stale"], losses.stale);
     acc.put(&INPUT_FOLDED, &[input], losses.folded);
 }
 
@@ -472,24 +491,4 @@ fn label_values(labels: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::accumulator::MemoryAccumulator;
-
-    #[test]
-    fn rendered_lines_become_samples() {
-        let mut memory = MemoryAccumulator::new();
-        assert!(deliver(br#"pitot_agent_ebpf_map_bytes{map="a\"b\\c"} 1"#, &mut memory));
-        assert!(deliver(b"pitot_agent_scrapes_total 7", &mut memory));
-        assert_eq!(memory.number("agent_ebpf_map_bytes", &["a\"b\\c"]), Some(1.0));
-        assert_eq!(memory.number("agent_scrapes_total", &[]), Some(7.0));
-    }
-
-    #[test]
-    fn what_has_no_definition_is_noticed() {
-        let mut memory = MemoryAccumulator::new();
-        assert!(!deliver(b"pitot_agent_surprise 1", &mut memory));
-        assert!(!deliver(b"pitot_agent_ebpf_map_bytes 1", &mut memory));
-        assert!(!deliver(b"garbage", &mut memory));
-    }
-}
+mod tests;

@@ -8,7 +8,6 @@ mod files;
 mod iterator;
 mod known;
 mod metrics;
-mod mounts;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -30,7 +29,6 @@ use self::{
         IO_OPERATIONS, MEMORY_EVENTS, MEMORY_LIMIT, MEMORY_PEAK, MEMORY_USAGE, MOST, PIDS, PIDS_LIMIT,
         PRESSURE_STALLED, PRESSURE_WAITING, UNTRACKED,
     },
-    mounts::Controller,
     tree::Tree,
 };
 use super::{CollectContext, Input, InputDef, InputError, Unsupported};
@@ -38,7 +36,10 @@ use crate::{
     accumulator::Accumulator,
     bpf::Opened,
     catalogue::{OptionDef, OptionValue, Source},
-    source::Roots,
+    source::{
+        Roots,
+        hierarchies::{self, Controller},
+    },
 };
 
 /// Definition.
@@ -171,7 +172,7 @@ impl Cgroups {
 
     /// Finds the hierarchies.
     fn find(&self) -> Result<Followed, InputError> {
-        let hierarchies = mounts::find(&self.roots).map_err(InputError::missing_is_unsupported)?;
+        let hierarchies = hierarchies::find(&self.roots).map_err(InputError::missing_is_unsupported)?;
         if hierarchies.is_empty() {
             return Err(InputError::Unsupported(Unsupported("no control groups are mounted".into())));
         }

@@ -56,7 +56,7 @@ const FS_TYPES: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpt
     |tracefs)$";
 
 /// File systems that answer from memory. All others may wait for a server, a daemon or a failed device.
-const PROMPT: &[&[u8]] = &[
+pub(super) const PROMPT: &[&[u8]] = &[
     b"bpf",
     b"btrfs",
     b"cgroup",

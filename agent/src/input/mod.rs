@@ -166,6 +166,11 @@ pub trait Input: Any + Send {
         self.kernel_object().map(|object| object.variant.clone())
     }
 
+    /// What came too late so far, if it measures by itself between collections.
+    fn overdue(&self) -> Overdue {
+        Overdue::default()
+    }
+
     /// The same as a check, if it is one.
     fn check(&mut self) -> Option<&mut dyn check::PodInput> {
         None
@@ -175,6 +180,15 @@ pub trait Input: Any + Send {
     fn degraded(&self) -> Option<String> {
         self.kernel_object().and_then(|object| object.degraded.clone())
     }
+}
+
+/// What came too late of an input that measures by itself between collections, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overdue {
+    /// Results that were too old to be delivered, each once for every collection.
+    pub stale: u64,
+    /// Measurements whose time passed because an earlier one went on, or because there was no room.
+    pub missed: u64,
 }
 
 /// What a collection may know about its own moment.
@@ -358,6 +372,11 @@ impl Pattern {
             (Some(regex), Err(_)) => regex.is_match(&String::from_utf8_lossy(text)),
             (None, _) => false,
         }
+    }
+
+    /// The pattern itself; empty when there is none.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("", regex_lite::Regex::as_str)
     }
 
     /// Whether there is a pattern at all.

@@ -6,12 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Losses, Outcome, Pipeline, Quarantine, Query, Rules, Schedule, State, query::Queries};
+use super::{
+    Losses, Outcome, Owners, Pipeline, Quarantine, Query, Rules, Schedule, State, owners::Named,
+    query::Queries,
+};
 use crate::{
     accumulator::{Frame, Limits, SeriesStore},
     bpf::Loader,
     config::{PROMETHEUS, PipelineConfig},
-    input::{CollectContext, Input, InputError, OpenContext, Options},
+    input::{CollectContext, Input, InputError, OpenContext, Options, Overdue},
     output::Output,
     source::Roots,
 };
@@ -32,6 +35,8 @@ pub struct InputPipeline {
     /// It is to have the input of the pipeline before it; without one, it opens its own in these trees.
     heir: Option<Roots>,
     store: SeriesStore,
+    /// By whom its control groups are named.
+    named: Option<Named>,
     outputs: Vec<Arc<dyn Output>>,
     state: State,
     /// Not tried again before this.
@@ -55,11 +60,22 @@ impl InputPipeline {
         }
     }
 
+    /// A pipeline whose input cannot run until the agent is started again.
+    pub fn unsupported(config: &PipelineConfig, reason: &str) -> Self {
+        Self { state: State::Unsupported { reason: reason.to_owned() }, ..Self::empty(config) }
+    }
+
     /// A pipeline around an input.
     pub fn new(config: &PipelineConfig, input: Box<dyn Input>) -> Self {
         let state = working(&*input);
-        let empty = Self::empty(config);
-        Self { store: empty.store.with(input.beginnings()), input: Some(input), state, ..empty }
+        let store = store_of(config, None, Some(&*input));
+        Self { store, input: Some(input), state, ..Self::empty(config) }
+    }
+
+    /// The same, with the labels of whoever owns a control group, where the input has metrics of these.
+    pub fn owned(self, owners: Option<Owners>) -> Self {
+        let named = owners.filter(|_| Owners::concern(self.config.def)).map(Named::new);
+        Self { store: store_of(&self.config, named.as_ref(), self.input.as_deref()), named, ..self }
     }
 
     /// A pipeline that takes the input over of the one that it replaces ([`Pipeline::update_from`]), with all that it
@@ -79,21 +95,18 @@ impl InputPipeline {
         self.heir = None;
         self.input = old.take_input();
         self.state = old.state().clone();
-        if let Some(input) = &self.input {
-            let store = std::mem::replace(&mut self.store, Self::empty(&self.config).store);
-            self.store = store.with(input.beginnings());
-        }
+        self.store = store_of(&self.config, self.named.as_ref(), self.input.as_deref());
     }
 
     fn empty(config: &PipelineConfig) -> Self {
-        let limits = Limits { series_per_metric: config.transform.max_series, ..Limits::default() };
         Self {
             config: config.clone(),
             input: None,
             queries: Queries::of(config),
             heir: None,
             outputs: Vec::new(),
-            store: SeriesStore::new(Box::new(Rules::of(&config.transform, config.def.prefix)), limits),
+            store: store_of(config, None, None),
+            named: None,
             state: State::Running { variant: None },
             pause: None,
             panics: 0,
@@ -106,6 +119,14 @@ impl InputPipeline {
         self.pause = pause.map(|pause| Instant::now() + pause);
         self.state = state;
     }
+}
+
+/// A store for what an input delivers, as the configuration of its pipeline has it.
+fn store_of(config: &PipelineConfig, named: Option<&Named>, input: Option<&dyn Input>) -> SeriesStore {
+    let limits = Limits { series_per_metric: config.transform.max_series, ..Limits::default() };
+    let owners = named.map(|named| named.owners().clone());
+    let rules = Rules::of(&config.transform, config.def.prefix).with_owners(owners);
+    SeriesStore::new(Box::new(rules), limits).with(input.map(Input::beginnings).unwrap_or_default())
 }
 
 /// The state of an input that has just delivered.
@@ -133,13 +154,17 @@ impl Pipeline for InputPipeline {
     fn collect(&mut self, cx: &CollectContext, _source: Option<&Frame>) -> Outcome {
         if let Some(roots) = self.heir.take() {
             let outputs = std::mem::take(&mut self.outputs);
-            *self = Self { outputs, ..Self::open_late(&self.config, &roots) };
+            let owners = self.named.take().map(|named| named.owners().clone());
+            *self = Self { outputs, ..Self::open_late(&self.config, &roots).owned(owners) };
         }
         let Some(input) = &mut self.input else { return Outcome::Skipped };
         if self.pause.is_some_and(|until| cx.started < until) {
             return Outcome::Skipped;
         }
         let (store, queries) = (&mut self.store, &mut self.queries);
+        if let Some(named) = &mut self.named {
+            named.keep_current(store);
+        }
         // What an input leaves half done is its own; store and query take nothing from a failed cycle.
         let result = catch_unwind(AssertUnwindSafe(|| {
             if queries.is_empty() {
@@ -219,7 +244,8 @@ impl Pipeline for InputPipeline {
     }
 
     fn losses(&self) -> Losses {
-        self.queries.losses().and(&self.store)
+        let Overdue { stale, missed } = self.input.as_ref().map(|input| input.overdue()).unwrap_or_default();
+        self.queries.losses().and(&self.store) + Losses { stale, missed, ..Losses::default() }
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {

@@ -4,7 +4,10 @@
 
 mod build;
 mod bursts;
+pub mod cadvisor;
+pub mod checks;
 mod collected;
+mod owners;
 pub mod query;
 mod schedule;
 mod state;
@@ -19,7 +22,9 @@ use std::{
 pub use self::{
     build::{Kit, Opening, build},
     bursts::BurstsConfig,
+    checks::{CheckConfig, Checks, Runner, Selector},
     collected::InputPipeline,
+    owners::Owners,
     query::{Query, QueryConfig, QueryPipeline},
     schedule::Schedule,
     state::State,
@@ -125,6 +130,10 @@ pub struct Losses {
     pub resets: u64,
     /// Not lost: shown as part of a series called `other`.
     pub folded: u64,
+    /// Results of checks that were too old to be delivered.
+    pub stale: u64,
+    /// Checks whose time passed because an earlier one went on.
+    pub missed: u64,
     /// Whole collections that queries left out, because they took so long that rates over them would be wrong.
     pub held_up: u64,
 }
@@ -138,6 +147,8 @@ impl Losses {
             conflicts: store.conflicts,
             resets: store.resets,
             folded: store.folded,
+            stale: 0,
+            missed: 0,
             held_up: 0,
         }
     }
@@ -153,6 +164,8 @@ impl Add for Losses {
             conflicts: self.conflicts + more.conflicts,
             resets: self.resets + more.resets,
             folded: self.folded + more.folded,
+            stale: self.stale + more.stale,
+            missed: self.missed + more.missed,
             held_up: self.held_up + more.held_up,
         }
     }

@@ -1,6 +1,7 @@
 //! Sources: files of /proc and /sys that are opened once and read in place.
 
 mod file;
+pub(crate) mod hierarchies;
 pub(crate) mod mountinfo;
 mod optional;
 pub mod parse;

@@ -1,25 +1,18 @@
 //! From a task to the pipeline that runs it. Nothing in a task is ignored: what is not acted on is refused.
 
+mod options;
+mod target;
+
 use std::time::Duration;
 
-use super::model::{
-    self, CollectConfig, CollectTarget, CollectTask, RuleKind, Span, Sql, TargetKind, Transform, ValueConfig,
-};
+use super::model::{self, CollectConfig, CollectTask, RuleKind, Span, Sql, Transform, ValueConfig};
 use crate::{
-    catalogue::{OptionDef, OptionValue},
     config::{
         Config, PipelineConfig,
         complaints::{self, AboutQuery},
     },
-    input::OptionSetting,
-    pipeline::{
-        Manipulation, QueryConfig, ValueRule,
-        query::{Condition, LabelTest, Part},
-    },
+    pipeline::{Manipulation, QueryConfig, ValueRule, query::Part},
 };
-
-/// The label that has the path of a control group.
-const CGROUP: &str = "cgroup";
 
 /// Why a task cannot be run: every reason, with the field that it is about and what to do.
 pub type Complaints = Vec<String>;
@@ -48,10 +41,10 @@ pub fn resolve(task: &CollectTask, around: Surroundings<'_>) -> Result<PipelineC
     pipeline.key.clone_from(&task.key);
     schedule(&task.config, &mut pipeline, &mut wrong);
     queries(&task.config, &mut pipeline, &mut wrong);
-    options(&task.config, &mut pipeline, &mut wrong);
     transform(&task.config.transform, &mut pipeline, &mut wrong);
-    target(task, &mut pipeline, &mut wrong);
-    references(task, around, &mut pipeline, &mut wrong);
+    target::read(task, &mut pipeline, &mut wrong);
+    target::references(task, around, &mut pipeline, &mut wrong);
+    options::read(&task.config, around, &mut pipeline, &mut wrong);
     let mut about = complaints::queries(&pipeline);
     let source =
         pipeline.from.as_ref().and_then(|from| around.config.pipelines.iter().find(|it| it.key == *from));
@@ -200,96 +193,6 @@ fn place_of(task: &CollectConfig, index: usize, part: Part) -> String {
     }
 }
 
-fn options(task: &CollectConfig, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
-    let def = pipeline.def;
-    for (name, value) in &task.options {
-        if pipeline.from.is_some() {
-            let what = "it collects nothing itself: set it where the input is configured";
-            wrong.push(format!("`config.options.{name}`: {what}"));
-            continue;
-        }
-        let Some(option) = def.options.iter().find(|option| option.key == name) else {
-            wrong.push(format!("`config.options.{name}`: {}", complaints::option(def, name)));
-            continue;
-        };
-        match setting(option, value) {
-            Ok(setting) => pipeline.options.push((name.clone(), setting)),
-            Err(what) => wrong.push(format!("`config.options.{name}` must be {what}, not {value}")),
-        }
-    }
-}
-
-/// The setting that a value is, or what it should have been.
-fn setting(option: &OptionDef, value: &serde_json::Value) -> Result<OptionSetting, String> {
-    match option.default {
-        OptionValue::Bool(_) => {
-            value.as_bool().map(OptionSetting::Bool).ok_or_else(|| "true or false".to_owned())
-        }
-        OptionValue::Regex(_) => {
-            let text = value.as_str().filter(|text| regex_lite::Regex::new(text).is_ok());
-            text.map(|text| OptionSetting::Regex(text.to_owned()))
-                .ok_or_else(|| "a regular expression".to_owned())
-        }
-        OptionValue::Text(_) => value
-            .as_str()
-            .map(|text| OptionSetting::Text(text.to_owned()))
-            .ok_or_else(|| "a string".to_owned()),
-        OptionValue::Texts(_) => {
-            texts(value).map(OptionSetting::Texts).ok_or_else(|| "an array of strings".to_owned())
-        }
-        OptionValue::Duration(_) => {
-            let span =
-                serde_json::from_value::<Span>(value.clone()).ok().filter(|Span(length)| !length.is_zero());
-            span.map(|Span(length)| OptionSetting::Duration(length))
-                .ok_or_else(|| "milliseconds, or a whole number and ms, s, m or h as in \"5s\"".to_owned())
-        }
-        OptionValue::Integer { min, max, .. } => {
-            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-            let number = number.filter(|number| (min..=max).contains(number));
-            number
-                .map(OptionSetting::Integer)
-                .ok_or_else(|| format!("a whole number between {min} and {max}"))
-        }
-    }
-}
-
-fn texts(value: &serde_json::Value) -> Option<Vec<String>> {
-    value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
-}
-
-fn target(task: &CollectTask, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
-    let CollectTarget { kind, path, .. } = &task.target;
-    match (kind, path) {
-        (TargetKind::Localhost | TargetKind::None, None) => {}
-        (TargetKind::Pod | TargetKind::Container, _) => {
-            wrong.push("`target.type`: targets inside pods are not supported by this build".to_owned());
-        }
-        (TargetKind::Localhost | TargetKind::None, Some(_)) => {
-            wrong.push("`target.path` is for targets of type \"cgroup\"".to_owned());
-        }
-        (TargetKind::Cgroup, None) => wrong.push("`target.path` is missing: which control group?".to_owned()),
-        (TargetKind::Cgroup, Some(_)) if pipeline.queries.is_empty() => {
-            let what = "say in `config.sql` what is computed of it, `from` the pipeline of an input by control group";
-            wrong.push(format!("`target.type`: a control group narrows what a query takes: {what}"));
-        }
-        (TargetKind::Cgroup, Some(path)) => {
-            if path.is_empty() || path.ends_with('/') || path.contains(['*', '?']) {
-                wrong.push(
-                    "`target.path` is the path of one control group, as in \"system.slice/ssh.service\""
-                        .to_owned(),
-                );
-            }
-            for query in &mut pipeline.queries {
-                let own = Condition::Equals(LabelTest { label: CGROUP.to_owned(), to: path.clone() });
-                query.condition = Some(match query.condition.take() {
-                    None => own,
-                    Some(condition) => Condition::And(vec![own, condition]),
-                });
-            }
-        }
-    }
-}
-
 fn transform(asked: &Transform, pipeline: &mut PipelineConfig, wrong: &mut Complaints) {
     let at = |field: &str, message: &str| format!("`config.transform.{field}`: {message}");
     if !asked.scripts.is_empty() {
@@ -319,27 +222,6 @@ fn rule(pattern: &str, value: &ValueConfig) -> ValueRule {
         model::Manipulation::Rate => Manipulation::Rate,
     };
     ValueRule { pattern: pattern.to_owned(), manipulation, keep_negative: value.keep_negative }
-}
-
-/// Labels from the target's metadata. What the metadata do not have, a target that is this host has as `host` and
-/// `hostname`. Its addresses are not guessed: it may have many, and they change.
-fn references(
-    task: &CollectTask,
-    around: Surroundings<'_>,
-    pipeline: &mut PipelineConfig,
-    wrong: &mut Complaints,
-) {
-    for (label, reference) in &task.config.ref_metas {
-        let name = reference.0.as_str();
-        let of_host = (task.target.kind == TargetKind::Localhost && matches!(name, "host" | "hostname"))
-            .then(|| around.hostname.to_owned());
-        if let Some(value) = task.target.meta.get(name).cloned().or(of_host) {
-            pipeline.transform.target_tags.push((label.clone(), value));
-        } else {
-            let what = format!("the target has no `{name}`: give it in `target.meta`");
-            wrong.push(format!("`config.refMetas.{label}`: {what}"));
-        }
-    }
 }
 
 /// What is wrong with the transform as a whole, in the words of tasks.

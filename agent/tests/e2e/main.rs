@@ -8,6 +8,7 @@
 
 mod agent;
 mod blocked_file;
+mod checks;
 mod client;
 mod command_line;
 mod configured;

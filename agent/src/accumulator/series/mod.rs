@@ -191,6 +191,12 @@ impl SeriesStore {
         self.frame.withdraw();
     }
 
+    /// Asks anew for the labels of series whose own label of this name has a value that is concerned, because who
+    /// names them knows more now. Their values stay. Says how many have other labels now.
+    pub fn relabel(&mut self, label: &str, concerns: &dyn Fn(&str) -> bool) -> usize {
+        self.frame.relabel(label, concerns, &*self.naming)
+    }
+
     /// What was published last.
     pub fn frame(&self) -> &Frame {
         &self.frame

@@ -177,7 +177,7 @@ fn names_in_the_wrong_place() {
     bad(
         "colour = 1",
         &[
-            "1:1: unknown key `colour`: known are `listen`, `rootfs`, `procfs`, `sysfs`, `scrape`, `ebpf`, `budget`, `tasks`, `bursts`, `reload`, \
+            "1:1: unknown key `colour`: known are `listen`, `rootfs`, `procfs`, `sysfs`, `scrape`, `ebpf`, `budget`, `tasks`, `bursts`, `pods`, `reload`, \
              `input`, `pipeline`, `output`",
         ],
     );

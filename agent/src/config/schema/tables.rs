@@ -3,6 +3,7 @@
 use super::{Choice, Key, Slot, Unset};
 use crate::{
     config::{Config, OutputConfig, OutputFormat, OutputKind, PipelineConfig},
+    input::check::NetworkMode,
     pipeline::TagPolicy,
 };
 
@@ -148,6 +149,79 @@ pub static TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "pods",
+        about: "Containers and pods of this host. That they run is seen from their control groups; what they are called \
+                is read from the runtimes' own files and asked of the runtimes, and one that is down or refuses costs \
+                its names only.",
+        keys: &[
+            Key {
+                name: "enabled",
+                slot: Slot::Bool(|config| &mut config.pods.enabled),
+                help: "Whether containers are looked for; without them, no check has a target but the host.",
+                unset: None,
+            },
+            Key {
+                name: "sockets",
+                slot: Slot::Lines(|config| &mut config.pods.sockets),
+                help: "Paths of the sockets of container runtimes, as the agent sees them, most trusted first: of the \
+                       CRI, docker or podman, which each is asked. An empty list means the usual places below `rootfs`. The agent's \
+                       user must be able to write to them.",
+                unset: None,
+            },
+            Key {
+                name: "kubelet",
+                slot: Slot::Text(|config| &mut config.pods.kubelet),
+                help: "URL of the kubelet, whose list of pods has labels and annotations as they are now. It is read when \
+                       a pod has come, at most once in 10 seconds.",
+                unset: Some(Unset { means: "it is not asked", example: "\"https://127.0.0.1:10250\"" }),
+            },
+            Key {
+                name: "kubelet_token_file",
+                slot: Slot::OptionalPath(|config| &mut config.pods.kubelet_token_file),
+                help: "File with the token that the kubelet wants to see, of an account that may `get` `nodes/proxy` \
+                       or `nodes/pods`; it is read each time.",
+                unset: Some(Unset {
+                    means: "it is shown none",
+                    example: "\"/var/run/secrets/kubernetes.io/serviceaccount/token\"",
+                }),
+            },
+            Key {
+                name: "kubelet_ca_file",
+                slot: Slot::OptionalPath(|config| &mut config.pods.kubelet_ca_file),
+                help: "File with the certificates, as PEM, of which one must have signed that of the kubelet.",
+                unset: Some(Unset {
+                    means: "a URL with https needs `kubelet_insecure`",
+                    example: "\"/etc/kubernetes/pki/ca.crt\"",
+                }),
+            },
+            Key {
+                name: "kubelet_insecure",
+                slot: Slot::Bool(|config| &mut config.pods.kubelet_insecure),
+                help: "Whether any certificate will do: whoever can answer in the kubelet's place learns the token.",
+                unset: None,
+            },
+            Key {
+                name: "owner_labels",
+                slot: Slot::Bool(|config| &mut config.pods.owner_labels),
+                help: "Whether metrics with a label `cgroup` have the labels `namespace`, `pod` and `container` of its owner.",
+                unset: None,
+            },
+            Key {
+                name: "labels",
+                slot: Slot::Tags(|config| &mut config.pods.labels),
+                help: "Labels that these metrics get besides, up to 8, each from `label:NAME` or `annotation:NAME` of the pod.",
+                unset: None,
+            },
+            Key {
+                name: "cadvisor",
+                slot: Slot::Bool(|config| &mut config.pods.cadvisor),
+                help: "Whether figures of control groups are also published under the names that cAdvisor has for the same \
+                       numbers, such as `container_cpu_usage_seconds_total`.",
+                unset: None,
+            },
+        ],
+    },
+    Table {
         name: "reload",
         about: "How a running agent learns of a changed configuration, beside SIGHUP. A reload is all or nothing: \
                 with a problem in this file, what runs goes on as it is.",
@@ -236,6 +310,42 @@ pub static OUTPUT_KEYS: &[Key<OutputConfig>] = &[
         name: "queue",
         slot: Slot::Bytes(|output| &mut output.queue),
         help: "Encoded pages that wait to be written; one for which there is no room is dropped and counted.",
+        unset: None,
+    },
+];
+
+/// The keys that an input which is a check has beside those of every input.
+pub static CHECK_KEYS: &[Key<PipelineConfig>] = &[
+    Key {
+        name: "target",
+        slot: Slot::Target(|pipeline| &mut pipeline.check.target),
+        help: "Containers in whose namespaces it is executed: globs on `namespace`, `pod`, `container`, `image` and \
+               `runtime`, and tables of globs on `labels` and `annotations`, all of which must fit.",
+        unset: Some(Unset { means: "the host is the target", example: "{ pod = \"web-*\" }" }),
+    },
+    Key {
+        name: "concurrency",
+        slot: Slot::Count(|pipeline| &mut pipeline.check.concurrency),
+        help: "Targets that are checked at once; those that were slow the last time have half of it at most.",
+        unset: None,
+    },
+    Key {
+        name: "rate",
+        slot: Slot::Limit(|pipeline| &mut pipeline.check.rate),
+        help: "Checks that are started in a second, at most; 0 is no limit.",
+        unset: None,
+    },
+    Key {
+        name: "network_mode",
+        slot: Slot::Choice(Choice {
+            words: &["pod", "agent"],
+            get: |pipeline| usize::from(pipeline.check.network_mode == NetworkMode::Agent),
+            set: |pipeline, which| {
+                pipeline.check.network_mode = [NetworkMode::Pod, NetworkMode::Agent][which];
+            },
+        }),
+        help: "Where a target is checked from: `pod` is in its namespaces, `agent` is from outside, for what options take \
+               of the target, such as its address.",
         unset: None,
     },
 ];

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::pipeline::checks::{Selector, TABLE_PARTS, TEXT_PARTS};
+
 /// A TOML string. Backslashes, which regular expressions are full of, stay readable in single quotes.
 pub(in crate::config) fn quoted(text: &str) -> String {
     let literal = text.contains(['\\', '"']) && !text.contains('\'') && !text.contains(char::is_control);
@@ -28,6 +30,24 @@ pub(in crate::config) fn array(items: impl Iterator<Item = impl AsRef<str>>) -> 
 pub(super) fn inline<'a>(entries: impl Iterator<Item = (&'a String, String)>) -> String {
     let entries: Vec<_> = entries.map(|(key, value)| format!("{} = {value}", quoted(key))).collect();
     if entries.is_empty() { "{}".into() } else { format!("{{ {} }}", entries.join(", ")) }
+}
+
+/// What containers must be like.
+pub(super) fn selector(selector: &Selector) -> String {
+    let mut selector = selector.clone();
+    let mut parts = Vec::new();
+    for part in TEXT_PARTS {
+        let text = (part.field)(&mut selector).as_deref().map(quoted);
+        parts.extend(text.map(|text| format!("{} = {text}", part.name)));
+    }
+    for part in TABLE_PARTS {
+        let table = (part.field)(&mut selector);
+        if !table.is_empty() {
+            let entries = inline(table.iter().map(|(name, value)| (name, quoted(value))));
+            parts.push(format!("{} = {entries}", part.name));
+        }
+    }
+    format!("{{ {} }}", parts.join(", "))
 }
 
 /// A duration in the largest unit that keeps it whole.

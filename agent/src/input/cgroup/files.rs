@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     figures::{Figures, Limits},
-    mounts::Controller,
     parse,
 };
+use crate::source::hierarchies::Controller;
 
 /// A file that is read at every collection.
 pub(super) struct FigureFile {

@@ -9,12 +9,14 @@ use pitot_common::cgroup::{RECORDS, has, header, record};
 
 pub(super) use self::noted::Record;
 use self::noted::Words;
-use super::mounts::{self, Controller, Hierarchy};
 use crate::{
     bpf::{Loader, Opened, Settings, iter::Records, map::View},
     catalogue::{BpfDef, Entries, Field, Hook, KernelVersion, MapDef, ProgramKind, Unsupported, Variant},
     input::InputError,
-    source::Roots,
+    source::{
+        Roots,
+        hierarchies::{self, Controller, Hierarchy},
+    },
 };
 
 const fn field(setting: &'static str, paths: &'static [&'static str], loses: &'static str) -> Field {
@@ -168,7 +170,7 @@ pub(super) struct Iterator {
 
 impl Iterator {
     pub(super) fn open(loader: &mut Loader, roots: &Roots) -> Result<Self, Unsupported> {
-        let hierarchies = mounts::find(roots).map_err(|error| Unsupported(error.to_string()))?;
+        let hierarchies = hierarchies::find(roots).map_err(|error| Unsupported(error.to_string()))?;
         let mut opened = loader.open(&BPF, |settings| {
             for (switch, needed) in PARTS {
                 let is_on = settings.has(needed);

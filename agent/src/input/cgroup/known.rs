@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsStr,
-    fmt::Write,
     fs,
     io::{self, ErrorKind},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
@@ -13,10 +12,12 @@ use super::{
     figures::{DeviceIo, Figures, Limits},
     files::{FIGURES, FigureFile, Group, Handle, LIMITS, has_gone, read_path},
     iterator::Record,
-    mounts::{Controller, Hierarchy},
     turns::Turns,
 };
-use crate::source::SourceError;
+use crate::source::{
+    SourceError,
+    hierarchies::{Controller, Hierarchy, label},
+};
 
 /// Hierarchies, as bits: there are at most one of version 2 and five of version 1.
 type Places = u8;
@@ -395,27 +396,9 @@ fn depth(path: &[u8]) -> usize {
     path.split(|&b| b == b'/').count() - 1
 }
 
-/// A path as text. Bytes that are none are spelt out: replaced, two names might become one.
-fn label(path: &[u8]) -> Box<[u8]> {
-    let mut text = String::new();
-    for chunk in path.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            let _always_room = write!(text, "\\x{byte:02x}");
-        }
-    }
-    text.into_bytes().into_boxed_slice()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn labels_are_text() {
-        assert_eq!(*label(b"/a b/c\"d\n"), *b"/a b/c\"d\n");
-        assert_eq!(*label(b"/\xff\xc3\xbc\xc3"), *"/\\xffü\\xc3".as_bytes());
-    }
 
     #[test]
     fn depth_counts_names() {

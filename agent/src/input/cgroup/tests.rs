@@ -150,7 +150,7 @@ fn without_a_descriptor_to_spare_files_are_opened_anew() {
     let tree = second(&["a", "b"]);
     let mut input = input(&tree);
     let mut followed = input.find().unwrap();
-    followed.known = Known::new(mounts::find(&tree.roots()).unwrap(), rules(ALL, Vec::new()), 1);
+    followed.known = Known::new(hierarchies::find(&tree.roots()).unwrap(), rules(ALL, Vec::new()), 1);
     input.followed = Some(followed);
     for _ in 0..2 {
         let acc = collect(&mut input).unwrap();

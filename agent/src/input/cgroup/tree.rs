@@ -5,13 +5,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs,
     mem::MaybeUninit,
-    os::{
-        fd::OwnedFd,
-        unix::{ffi::OsStringExt, fs::MetadataExt},
-    },
-    path::Path,
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +17,7 @@ use rustix::{
 };
 
 use super::known::Known;
+use crate::source::hierarchies::directories;
 
 /// Time between walks while the kernel tells of every change: for what it might not have told.
 const SLOW: Duration = Duration::from_secs(600);
@@ -168,18 +164,4 @@ impl Tree {
 fn child(path: &[u8], name: &[u8]) -> Box<[u8]> {
     let parent = path.strip_suffix(b"/").unwrap_or(path);
     [parent, b"/", name].concat().into_boxed_slice()
-}
-
-/// The directories in a directory, by name. One whose link count says that it has none is not listed.
-fn directories(dir: &Path) -> Vec<Vec<u8>> {
-    if fs::metadata(dir).is_ok_and(|about| about.nlink() == 2) {
-        return Vec::new();
-    }
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.file_name().into_vec())
-        .collect();
-    names.sort_unstable();
-    names
 }

@@ -1,10 +1,24 @@
 //! Free space and inodes of the file systems that the target has mounted.
 
-use super::{EXECUTED, FAILURES, Inside, NetworkMode, PodInput, Request, wire};
+mod mounts;
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use nix::sys::{
+    statfs::{Statfs, fstatfs},
+    statvfs::FsFlags,
+};
+use serde::{Deserialize, Serialize};
+
+use self::mounts::{Mount, Mounts};
+use super::{EXECUTED, FAILURES, HelperError, Inside, NetworkMode, PodInput, Request, collect_here, wire};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{CheckDef, Source, Unsupported},
-    input::{CollectContext, Input, InputDef, InputError},
+    catalogue::{CheckDef, Label, Metric, OptionDef, OptionValue, Source, Unit},
+    input::{CollectContext, Input, InputDef, InputError, Pattern},
 };
 
 /// Definition.
@@ -13,23 +27,125 @@ pub static DEF: InputDef = InputDef {
     about: "Free space and inodes of the file systems that the target has mounted.",
     prefix: "pitot_disk_",
     source: Source::Check(&CheckDef { namespaces: &[], as_target: true, executes: false }),
-    cost: "one system call for each mount",
-    metrics: &[&EXECUTED, &FAILURES],
-    options: &[],
-    open: |_| Err(Unsupported("not built".to_owned())),
+    cost: "one file, and three system calls for each mount that is not excluded, of 64 at the most",
+    metrics: &[&EXECUTED, &FAILURES, &SIZE, &FREE, &AVAIL, &FILES, &FILES_FREE, &READONLY, &LEFT_OUT],
+    options: &[
+        OptionDef {
+            key: "mount_points_exclude",
+            default: OptionValue::Regex(MOUNT_POINTS),
+            help: "Mount points to leave out, as the target calls them.",
+        },
+        OptionDef {
+            key: "fs_types_exclude",
+            default: OptionValue::Regex(FS_TYPES),
+            help: "Types of file systems to leave out.",
+        },
+        OptionDef {
+            key: "timeout",
+            default: OptionValue::Duration(TIMEOUT),
+            help: "How long one check may take in all; after one that took longer, file systems that may wait for a \
+                   server or a daemon are not asked for a while.",
+        },
+    ],
+    open: |cx| {
+        Ok(Box::new(Disk {
+            points: cx.options.pattern("mount_points_exclude"),
+            types: cx.options.pattern("fs_types_exclude"),
+            timeout: cx.options.duration("timeout"),
+            ..Disk::default()
+        }))
+    },
 };
 
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What runtimes mount over single files of a container, and what is not there to be filled.
+const MOUNT_POINTS: &str = "^/(dev|proc|sys|etc/(hosts|hostname|resolv\\.conf)|run/(containerd|credentials)/.+\
+    |(var/)?run/secrets/.+|var/lib/(docker|containerd|containers/storage|kubelet)/.+)($|/)";
+/// As for the input `filesystem`, but with overlays: a container writes into its own.
+const FS_TYPES: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs\
+    |iso9660|mqueue|nsfs|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$";
+
+/// A table of so many bytes has ten thousand mounts.
+const LONGEST: u64 = 1 << 20;
+/// Once it was too late, that many checks leave out what may hang, and twice as many the next time.
+const FIRST_REST: u32 = 8;
+const LONGEST_REST: u32 = 256;
+
+const LABELS: &[Label] =
+    &[Label::bounded("mountpoint", mounts::MOST), Label::bounded("device", 1), Label::bounded("fstype", 1)];
+
+static SIZE: Metric = Metric::gauge("size_bytes", "Size of the file system.", LABELS).unit(Unit::Bytes);
+static FREE: Metric =
+    Metric::gauge("free_bytes", "Free space, with what is reserved for root.", LABELS).unit(Unit::Bytes);
+static AVAIL: Metric =
+    Metric::gauge("avail_bytes", "Space that an ordinary user may still fill.", LABELS).unit(Unit::Bytes);
+static FILES: Metric = Metric::gauge("files", "Inodes of the file system, used and free.", LABELS);
+static FILES_FREE: Metric = Metric::gauge("files_free", "Inodes of the file system that are free.", LABELS);
+static READONLY: Metric =
+    Metric::gauge("readonly", "Whether the mount or its file system is read-only.", LABELS);
+static LEFT_OUT: Metric = Metric::gauge(
+    "left_out",
+    "Mounts that are not excluded and yet not reported, by why.",
+    &[Label::fixed("reason", REASONS)],
+);
+
+/// Why a mount has no numbers: `hidden` below another one, `hangs` if it may do so and a check took too long before.
+const REASONS: &[&str] = &[
+    "past_bound",
+    "hidden",
+    "name",
+    "hangs",
+    "denied",
+    "missing",
+    "stale",
+    "not_connected",
+    "io",
+    "timeout",
+    "other",
+];
+
 /// The check.
-#[derive(Debug, Default)]
-pub struct Disk {}
+#[derive(Debug)]
+pub struct Disk {
+    points: Pattern,
+    types: Pattern,
+    timeout: Duration,
+    /// Checks to come that ask nobody who may hang.
+    rest: u32,
+    /// How long the next such time is.
+    next_rest: u32,
+}
+
+/// What the helper is told.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    points: String,
+    types: String,
+    prompt_only: bool,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            points: Pattern::new(MOUNT_POINTS),
+            types: Pattern::new(FS_TYPES),
+            timeout: TIMEOUT,
+            rest: 0,
+            next_rest: FIRST_REST,
+        }
+    }
+}
 
 impl Input for Disk {
     fn definition(&self) -> &'static InputDef {
         &DEF
     }
 
-    fn collect(&mut self, _cx: &CollectContext, _acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        Err(InputError::Other("not built".to_owned()))
+    fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+        let left = cx.deadline.saturating_duration_since(Instant::now());
+        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
+        collect_here(self, &inside, acc)
     }
 
     fn check(&mut self) -> Option<&mut dyn PodInput> {
@@ -43,15 +159,117 @@ impl PodInput for Disk {
     }
 
     fn serialize_request(&self) -> Result<Request, InputError> {
-        Err(InputError::Other("not built".to_owned()))
+        let settings = Settings {
+            points: self.points.as_str().to_owned(),
+            types: self.types.as_str().to_owned(),
+            prompt_only: self.rest > 0,
+        };
+        let body = serde_json::to_vec(&settings).map_err(|error| InputError::Other(error.to_string()))?;
+        Ok(Request { input: DEF.name.to_owned(), body, timeout: self.timeout })
     }
 
     fn execute_request(
         &mut self,
-        _body: &[u8],
-        _inside: &Inside,
-        _response: &mut wire::Response,
+        body: &[u8],
+        inside: &Inside,
+        response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        Err(InputError::Other("not built".to_owned()))
+        let other = |what: &dyn std::fmt::Display| InputError::Other(what.to_string());
+        let Settings { points, types, prompt_only } =
+            serde_json::from_slice(body).map_err(|error| other(&error))?;
+        let table = inside.process.read("mountinfo", LONGEST).map_err(|error| other(&error))?;
+        let excluded = [Pattern::new(&points), Pattern::new(&types)];
+        let mounts = Mounts::of(&table, &excluded).map_err(|error| other(&error))?;
+        report(&mounts, inside, prompt_only, response).map_err(|error| other(&error))
+    }
+
+    fn process_response(&mut self, response: &[u8], acc: &mut dyn Accumulator) -> Result<(), HelperError> {
+        wire::deliver(&DEF, response, acc)?;
+        acc.put(&EXECUTED, &[], true);
+        match self.rest.checked_sub(1) {
+            Some(rest) => self.rest = rest,
+            None => self.next_rest = FIRST_REST,
+        }
+        Ok(())
+    }
+
+    fn generate_error_metrics(&mut self, error: &HelperError, acc: &mut dyn Accumulator) {
+        // A call on a dead server cannot be taken back: the helper is gone with all its numbers. Who is alone to
+        // blame is not known, so all that may hang are left out, which leaves the others their numbers.
+        if matches!(error, HelperError::Timeout(_)) && self.rest == 0 {
+            self.rest = self.next_rest;
+            self.next_rest = LONGEST_REST.min(self.next_rest * 2);
+        }
+        acc.put(&EXECUTED, &[], false);
     }
 }
+
+fn report(
+    mounts: &Mounts,
+    inside: &Inside,
+    prompt_only: bool,
+    response: &mut wire::Response,
+) -> Result<(), wire::WireError> {
+    let mut left_out = [0_u32; REASONS.len()];
+    let mut leave_out = |reason: &str, count: u32| {
+        let at = REASONS.iter().position(|known| *known == reason).unwrap_or(REASONS.len() - 1);
+        left_out[at] += count;
+    };
+    leave_out("past_bound", mounts.past_bound);
+    leave_out("hidden", mounts.hidden);
+    leave_out("name", mounts.unnamed);
+    for mount in &mounts.list {
+        if prompt_only && mount.may_hang {
+            leave_out("hangs", 1);
+            continue;
+        }
+        match ask(mount, inside) {
+            Ok(Some(stat)) => put(mount, &stat, response)?,
+            Ok(None) => leave_out("hidden", 1),
+            Err(error) => leave_out(kind(&error), 1),
+        }
+    }
+    for (reason, count) in REASONS.iter().zip(left_out) {
+        response.put(&DEF, &LEFT_OUT, &[reason.as_bytes()], f64::from(count))?;
+    }
+    Ok(())
+}
+
+/// What the file system says, if the mount is what is seen at its place.
+fn ask(mount: &Mount, inside: &Inside) -> io::Result<Option<Statfs>> {
+    let found = inside.root.find(&mount.point)?;
+    if mounts::number_of(&found).is_some_and(|number| number != mount.id) {
+        return Ok(None);
+    }
+    Ok(Some(fstatfs(&found)?))
+}
+
+fn put(mount: &Mount, stat: &Statfs, response: &mut wire::Response) -> Result<(), wire::WireError> {
+    let block = stat.block_size() as f64;
+    let read_only = mount.read_only || stat.flags().contains(FsFlags::ST_RDONLY);
+    let labels = [mount.point.as_bytes(), mount.device.as_bytes(), mount.fstype.as_bytes()];
+    let values = [
+        (&SIZE, stat.blocks() as f64 * block),
+        (&FREE, stat.blocks_free() as f64 * block),
+        (&AVAIL, stat.blocks_available() as f64 * block),
+        (&FILES, stat.files() as f64),
+        (&FILES_FREE, stat.files_free() as f64),
+        (&READONLY, f64::from(u8::from(read_only))),
+    ];
+    values.into_iter().try_for_each(|(metric, value)| response.put(&DEF, metric, &labels, value))
+}
+
+fn kind(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "denied",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "missing",
+        io::ErrorKind::StaleNetworkFileHandle => "stale",
+        io::ErrorKind::NotConnected => "not_connected",
+        io::ErrorKind::TimedOut => "timeout",
+        _ if error.raw_os_error() == Some(libc::EIO) => "io",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests;

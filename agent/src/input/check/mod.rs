@@ -12,6 +12,7 @@ mod inside;
 pub mod jvm;
 pub mod ping;
 pub mod processes;
+mod reach;
 pub mod resolve;
 pub mod sockets;
 pub mod wire;

@@ -4,7 +4,7 @@
 //! 2. its raw name may be replaced;
 //! 3. its values may become differences or rates;
 //! 4. formulas compute further metrics from series with the same labels, and hide or rename some;
-//! 5. tags are added to its labels;
+//! 5. tags are added to its labels, then those of the pod or container whose control group it is about;
 //! 6. its name gets the prefix or the format, and what no metric name may hold becomes `_`;
 //! 7. past the limit of series it folds into one called `other`.
 //!

@@ -6,6 +6,7 @@ use super::{Manipulation, Pattern, TagPolicy, TransformConfig, formula::Script};
 use crate::{
     accumulator::{Candidate, Change, Formulas, Labels, Naming, Verdict, Wanted},
     catalogue::{Kind, Metric, Unit},
+    pipeline::Owners,
 };
 
 /// The rules of one pipeline. Lists are keyed by raw names; the prefix comes last.
@@ -20,6 +21,7 @@ pub struct Rules {
     script: Script,
     tags: Vec<(String, String)>,
     policy: TagPolicy,
+    owners: Option<Owners>,
     /// What stands before and after the raw name.
     around: (String, String),
 }
@@ -56,8 +58,14 @@ impl Rules {
             script: Script::new(&config.derive).0,
             tags,
             policy: config.tag_policy,
+            owners: None,
             around: around(config, prefix),
         }
+    }
+
+    /// The same, with the labels of whoever owns a control group.
+    pub fn with_owners(self, owners: Option<Owners>) -> Self {
+        Self { owners, ..self }
     }
 
     fn wants(&self, candidate: &Candidate<'_>) -> bool {
@@ -114,6 +122,7 @@ impl Naming for Rules {
     }
 
     fn labels<'a>(&'a self, mut own: Labels<'a>) -> Option<Labels<'a>> {
+        let owned = self.owners.as_ref().and_then(|owners| Some((owners, owners.path_of(&own)?)));
         for (tag, value) in &self.tags {
             let value = Cow::from(value.as_str());
             match own.iter_mut().find(|(name, _)| name == tag) {
@@ -124,6 +133,9 @@ impl Naming for Rules {
                     TagPolicy::Refuse => return None,
                 },
             }
+        }
+        if let Some((owners, path)) = owned {
+            owners.label(&path, &mut own);
         }
         Some(own)
     }

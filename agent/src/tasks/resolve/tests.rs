@@ -1,5 +1,8 @@
 use super::*;
-use crate::config::Config;
+use crate::{
+    config::Config,
+    input::{OptionSetting, check::NetworkMode},
+};
 
 fn task(text: &str) -> CollectTask {
     serde_json::from_str(text).unwrap()
@@ -68,11 +71,7 @@ fn what_is_not_acted_on_is_refused_with_the_way_out() {
             "",
             "`config.refMetas.0`: tag `0` is not a label name",
         ),
-        (
-            r#"{"input":"cpu"}"#,
-            r#","target":{"type":"pod"}"#,
-            "targets inside pods are not supported by this build",
-        ),
+        (r#"{"input":"cpu"}"#, r#","target":{"type":"pod"}"#, "`target.meta.pod` is missing"),
         (
             r#"{"input":"cpu"}"#,
             r#","target":{"path":"a"}"#,
@@ -156,6 +155,83 @@ fn queries_that_cannot_be_are_refused() {
             r#"{"input":"cpu","sql":"SELECT sum(cpu_seconds_total) AS x FROM cpu","transform":{"allow":["y"]}}"#,
             "",
             "no metric of the query is called `y`: did you mean `x`?",
+        ),
+    ] {
+        let said = resolved(config, rest).unwrap_err().join("; ");
+        assert!(said.contains(words), "{config}{rest}: {said}");
+    }
+}
+
+#[test]
+fn a_pod_is_the_target_of_a_check_and_narrows_what_a_query_takes() {
+    let pod = r#","target":{"type":"pod","meta":{"namespace":"shop","pod":"web-0","tenant":"{7}"}}"#;
+    let config = resolved(
+        r#"{"type":"disk","refMetas":{"app":"app","team":"labels.team","port":{"name":"annotations.example.com/port"},
+            "tenant":"tenant","host":"hostname"}}"#,
+        pod,
+    )
+    .unwrap();
+    let selector = config.check.target.unwrap();
+    assert_eq!(
+        (selector.namespace.as_deref(), selector.pod.as_deref(), selector.container),
+        (Some("shop"), Some("web-0"), None)
+    );
+    let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let tags = [
+        tag("app", "{app}"),
+        tag("host", "{hostname}"),
+        tag("port", "{annotation:example.com/port}"),
+        tag("team", "{label:team}"),
+        tag("tenant", "{{7}"),
+    ];
+    assert_eq!(config.transform.target_tags, tags);
+    let container =
+        r#","target":{"type":"container","meta":{"namespace":"shop","pod":"web-0","containerName":"app"}}"#;
+    let config = resolved(r#"{"input":"disk","options":{"networkMode":"POD"}}"#, container).unwrap();
+    assert_eq!(config.check.target.unwrap().container.as_deref(), Some("app"));
+    assert_eq!(config.check.network_mode, NetworkMode::Pod);
+    let sql = "SELECT max(pitot_sched_migrations_total) AS y FROM sched";
+    let narrowed = resolved(&format!(r#"{{"from":"sched","sql":"{sql}"}}"#), container).unwrap();
+    let all = " WHERE namespace = 'shop' AND pod = 'web-0' AND container = 'app'";
+    assert_eq!(narrowed.queries[0].to_string(), format!("{sql}{all}"));
+}
+
+#[test]
+fn what_a_task_may_not_ask_of_containers_is_refused() {
+    let pod = r#","target":{"type":"pod","meta":{"pod":"web-0"}}"#;
+    for (config, rest, words) in [
+        (r#"{"input":"cpu"}"#, pod, "`target.type`: input `cpu` measures the host"),
+        (
+            r#"{"input":"disk"}"#,
+            r#","target":{"type":"container","meta":{"pod":"web-0"}}"#,
+            "`target.meta.containerName` is missing",
+        ),
+        (
+            r#"{"input":"disk","refMetas":{"x":"zone"}}"#,
+            pod,
+            "a container has no `zone`: it has `namespace`, `pod`",
+        ),
+        (r#"{"input":"disk","refMetas":{"x":"labels.a|b"}}"#, pod, "a container has no `labels.a|b`"),
+        (
+            r#"{"input":"disk","transform":{"tags":{"x":"{labl:a}"}}}"#,
+            pod,
+            "`config.transform.tags.x`: unknown `{labl:a}`",
+        ),
+        (r#"{"input":"disk","options":{"networkMode":"POD"}}"#, "", "\"pod\" needs a target"),
+        (
+            r#"{"input":"disk","options":{"networkMode":"both"}}"#,
+            pod,
+            "must be \"pod\" or \"agent\", not \"both\"",
+        ),
+        (
+            r#"{"input":"disk","options":{"networkMode":"AGENT"}}"#,
+            pod,
+            "checks from outside what options say of the target",
+        ),
+        (
+            r#"{"input":"exec","options":{"programs":["/bin/sh"]}}"#,
+            "",
+            "only `[input.exec]` of the agent's configuration may say it",
         ),
     ] {
         let said = resolved(config, rest).unwrap_err().join("; ");

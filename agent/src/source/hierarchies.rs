@@ -1,8 +1,14 @@
-//! Where the hierarchies of control groups are mounted, and which controllers each has.
+//! Where the hierarchies of control groups are mounted, which controllers each has, and how control groups in them
+//! are spelt.
 
 use std::{
     ffi::OsStr,
-    os::unix::ffi::OsStrExt,
+    fmt::Write,
+    fs,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -10,7 +16,7 @@ use crate::source::{Roots, SourceError, mountinfo};
 
 /// What a hierarchy is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Controller {
+pub(crate) enum Controller {
     /// The one hierarchy of version 2, with whatever controllers it has.
     Unified,
     Memory,
@@ -30,17 +36,17 @@ const FIRST_VERSION: [(&[u8], Controller); 5] = [
 ];
 
 /// A mounted hierarchy.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Hierarchy {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
     /// Its root, as this process reaches it.
-    pub(super) dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// One for version 2; of version 1 those that are mounted together.
-    pub(super) controllers: Vec<Controller>,
+    pub(crate) controllers: Vec<Controller>,
 }
 
 /// The hierarchies of the host, the unified one first: where both versions know a figure, that of the
 /// controller's own hierarchy is read last and holds.
-pub(super) fn find(roots: &Roots) -> Result<Vec<Hierarchy>, SourceError> {
+pub(crate) fn find(roots: &Roots) -> Result<Vec<Hierarchy>, SourceError> {
     let mut table = roots.proc("1/mountinfo");
     if let Err(SourceError::Io { .. }) = table.read_to_end() {
         table = roots.proc("self/mountinfo");
@@ -81,15 +87,49 @@ fn reachable(point: &[u8], roots: &Roots) -> PathBuf {
     }
 }
 
+/// The path of a control group as text. Bytes that are none are spelt out: replaced, two names might become one.
+pub(crate) fn label(path: &[u8]) -> Box<[u8]> {
+    let mut text = String::new();
+    for chunk in path.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _always_room = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text.into_bytes().into_boxed_slice()
+}
+
+/// The directories in a directory, by name. One whose link count says that it has none is not listed.
+pub(crate) fn directories(dir: &Path) -> Vec<Vec<u8>> {
+    if fs::metadata(dir).is_ok_and(|about| about.nlink() == 2) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.file_name().into_vec())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::testing::Tree;
 
     fn found(mountinfo: &str) -> Vec<(String, Vec<Controller>)> {
-        let tree = Tree::new(&[("proc/1/mountinfo", mountinfo)]);
+        let tree = tempfile::tempdir().unwrap();
+        fs::create_dir_all(tree.path().join("proc/1")).unwrap();
+        fs::write(tree.path().join("proc/1/mountinfo"), mountinfo).unwrap();
         let below = |dir: &Path| dir.strip_prefix(tree.path()).unwrap().to_str().unwrap().to_owned();
-        find(&tree.roots()).unwrap().into_iter().map(|h| (below(&h.dir), h.controllers)).collect()
+        let found = find(&Roots::under(tree.path())).unwrap();
+        found.into_iter().map(|h| (below(&h.dir), h.controllers)).collect()
+    }
+
+    #[test]
+    fn labels_are_text() {
+        assert_eq!(*label(b"/a b/c\"d\n"), *b"/a b/c\"d\n");
+        assert_eq!(*label(b"/\xff\xc3\xbc\xc3"), *"/\\xffü\\xc3".as_bytes());
     }
 
     #[test]

@@ -1,0 +1,202 @@
+//! Sockets of a network namespace, as the kernel lists them (sock_diag). Each is looked at as it comes and forgotten.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, Parseable,
+};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SOCK_DIAG_BY_FAMILY},
+    inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+
+/// What the kernel fills in one go at the most.
+const BUFFER: usize = 32 << 10;
+
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+const OVERRUN: u16 = 4;
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) const ALL: [Self; 2] = [Self::V4, Self::V6];
+    pub(super) const LABELS: &[&str] = &["ipv4", "ipv6"];
+}
+
+/// A protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// A socket. Where it listens, the queues are of connections, and the second is the longest it may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) state: u8,
+    pub(super) port: u16,
+    pub(super) receive: u32,
+    pub(super) send: u32,
+}
+
+/// Lists the sockets of a protocol and family, in the network namespace of the caller.
+pub(super) fn list(
+    protocol: Protocol,
+    family: Family,
+    deadline: Instant,
+    mut see: impl FnMut(Seen),
+) -> io::Result<()> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.bind_auto()?;
+    // Nobody but the kernel answers.
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.set_non_blocking(true)?;
+    let question = question(protocol, family);
+    socket.send(&question, 0)?;
+    let mut buffer = Vec::with_capacity(BUFFER);
+    loop {
+        wait(&socket, deadline)?;
+        buffer.clear();
+        match socket.recv(&mut buffer, 0) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        if read(&buffer, &mut see)? {
+            return Ok(());
+        }
+    }
+}
+
+fn question(protocol: Protocol, family: Family) -> Vec<u8> {
+    let (family, socket_id) = match family {
+        Family::V4 => (AF_INET, SocketId::new_v4()),
+        Family::V6 => (AF_INET6, SocketId::new_v6()),
+    };
+    let protocol = match protocol {
+        Protocol::Tcp => IPPROTO_TCP,
+        Protocol::Udp => IPPROTO_UDP,
+    };
+    let request = InetRequest {
+        family,
+        protocol,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::all(),
+        socket_id,
+    };
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+fn wait(socket: &Socket, deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "there are more sockets than can be listed in time",
+        ));
+    }
+    let left = left + Duration::from_micros(999);
+    let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Looks at the messages of a piece. Whether the list ends with it.
+fn read(mut piece: &[u8], see: &mut impl FnMut(Seen)) -> io::Result<bool> {
+    while !piece.is_empty() {
+        let message = NetlinkBuffer::new_checked(piece).map_err(io::Error::other)?;
+        let payload = message.payload();
+        match message.message_type() {
+            SOCK_DIAG_BY_FAMILY => {
+                let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
+                see(Seen {
+                    state: header.state,
+                    port: header.socket_id.source_port,
+                    receive: header.recv_queue,
+                    send: header.send_queue,
+                });
+            }
+            // Both carry the negative number of an error, or zero.
+            ERROR | DONE => {
+                let code = payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                return if code < 0 { Err(io::Error::from_raw_os_error(-code)) } else { Ok(true) };
+            }
+            OVERRUN => return Err(io::Error::other("the kernel lost a part of the list")),
+            _ => {}
+        }
+        let length = (message.length() as usize).next_multiple_of(4);
+        piece = piece.get(length..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn errors_of_the_kernel_are_errors() {
+        let message = |kind: u16, payload: &[u8]| {
+            let length = u32::try_from(16 + payload.len()).unwrap();
+            let mut bytes = length.to_ne_bytes().to_vec();
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(payload);
+            bytes
+        };
+        let read = |bytes: &[u8]| read(bytes, &mut |_| {}).map_err(|error| error.raw_os_error());
+        assert_eq!(read(&message(ERROR, &(-2_i32).to_ne_bytes())), Err(Some(2)));
+        assert_eq!(read(&message(DONE, &0_i32.to_ne_bytes())), Ok(true));
+        assert_eq!(read(&message(DONE, b"")), Ok(true));
+        assert_eq!(read(&message(OVERRUN, b"")), Err(None));
+        assert_eq!(read(&message(SOCK_DIAG_BY_FAMILY, &[0; 20])), Err(None));
+        assert_eq!(read(&[message(77, b"abc_"), message(DONE, b"")].concat()), Ok(true));
+        assert_eq!(read(b""), Ok(false));
+    }
+
+    #[test]
+    fn what_takes_too_long_is_an_error() {
+        let error = list(Protocol::Tcp, Family::V4, Instant::now(), |_| {}).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_messages_or_an_error(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes, &mut |_| {});
+            if bytes.len() >= 6 {
+                bytes[..6].copy_from_slice(&[88, 0, 0, 0, 20, 0]);
+                let _ = read(&bytes, &mut |_| {});
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Pods that do what they can to those who check them.
+
+use std::{fs, os::unix::fs::MetadataExt};
+
+use xtask::pods::{ContainerSpec, Lab, PodSpec};
+
+use crate::{
+    agent::Agent,
+    checks::{config, pipeline, web},
+    runtimes::namespace,
+};
+
+/// Every file that a check could read is something else than that.
+const TRAPS: &str = "
+mv /etc /etc.old; mkdir /etc
+mkfifo /etc/resolv.conf; ln -s hosts /etc/hosts
+dd if=/dev/zero of=/etc/passwd bs=1 count=1 seek=1073741823 2>/dev/null
+ln -s /proc/self/root /etc/nsswitch.conf; ln -s ../../../../../../../../etc /etc/group
+mkdir -p /tmp/hsperfdata_root /www
+mkfifo /tmp/hsperfdata_root/1; ln -s /dev/zero /tmp/hsperfdata_root/2; ln -s 3 /tmp/hsperfdata_root/3
+dd if=/dev/zero of=/tmp/hsperfdata_root/4 bs=1 count=1 seek=1073741823 2>/dev/null
+for name in sh ls httpd; do rm /bin/$name && printf '#!/bin/busybox false\n' > /bin/$name; done
+/bin/busybox echo ready > /www/ready
+exec /bin/busybox httpd -f -p 8080 -h /www";
+
+pub(crate) fn a_pod_sets_traps(lab: &Lab) {
+    let trapped =
+        lab.pod(&PodSpec::new("default", "web-traps").with(ContainerSpec::shell("server", TRAPS))).unwrap();
+    let beside = web(lab, "web-beside");
+    let checks = [
+        ("dns", "names = [\"web.example\"]"),
+        ("httpcheck", "url = \"http://web.example:8080/\""),
+        ("processes", ""),
+        ("disk", ""),
+        ("jvm", ""),
+        ("sockets", ""),
+    ];
+    let mut lines = String::new();
+    for (check, options) in checks {
+        let options = format!("timeout = \"1s\"\n{options}");
+        lines += &pipeline(check, check, "300ms", "pod = \"web-traps\", container = \"server\"", &options);
+    }
+    for (name, pod, path) in [("ready", "web-traps", "ready"), ("beside", "web-beside", "web-beside")] {
+        let options = format!("prefix = \"{name}_\"\nurl = \"http://127.0.0.1:8080/{path}\"");
+        lines += &pipeline(name, "httpcheck", "200ms", &format!("pod = \"{pod}\""), &options);
+    }
+    let agent = Agent::start(lab, &config(lab, &lines));
+    let target = [("pod", "web-traps")];
+    agent.wait("its server is up, which needs none of its files", |page| {
+        page.value("ready_up", &target) == Some(1.0)
+    });
+    let page = agent.wait("every check has found out what it can, or that it cannot", |page| {
+        checks.iter().all(|(check, _)| page.value(&format!("pitot_{check}_executed"), &target).is_some())
+    });
+    // There is no such name, whatever is in the way of finding that out.
+    assert_ne!(page.value("pitot_httpcheck_up", &target), Some(1.0));
+    assert_eq!(page.value("pitot_processes_executed", &target), Some(1.0), "{}", agent.log());
+    assert_eq!(page.value("pitot_sockets_executed", &target), Some(1.0), "{}", agent.log());
+    let (up, before) = ("beside_checks_total", page.sum("beside_checks_total", &[("result", "up")]));
+    let page = agent.wait("others are checked on", |page| page.sum(up, &[("result", "up")]) >= before + 10.0);
+    assert_eq!(page.sum(up, &[]), page.sum(up, &[("result", "up")]), "{}", page.beginning(up));
+    trapped.delete().unwrap();
+    beside.delete().unwrap();
+}
+
+pub(crate) fn a_helper_has_nothing_to_take(lab: &Lab) {
+    let pod = web(lab, "web-locked");
+    let network = namespace(pod.sandbox.pid, "net");
+    let lines = pipeline(
+        "web",
+        "httpcheck",
+        "100ms",
+        "pod = \"web-locked\"",
+        "url = \"http://127.0.0.1:8080/{pod}\"",
+    );
+    let agent = Agent::start(lab, &config(lab, &lines));
+    let inside = || {
+        let helpers = agent.helpers().into_iter();
+        let is_inside = |pid: &u32| {
+            fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|namespace| namespace.ino() == network)
+        };
+        helpers.filter(is_inside).collect::<Vec<_>>()
+    };
+    agent.wait("a helper is inside", |page| {
+        page.value("pitot_httpcheck_up", &[("pod", "web-locked")]) == Some(1.0) && inside().len() == 1
+    });
+    let pid = inside()[0];
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let says = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+    };
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(says(set), "0000000000000000", "{set}");
+    }
+    assert_eq!((says("Seccomp"), says("NoNewPrivs"), says("Threads")), ("2".into(), "1".into(), "1".into()));
+    assert!(!says("Uid").split_whitespace().any(|user| user == "0"), "{}", says("Uid"));
+    // Whose `/proc` files belong to root although it is not: it cannot be read or traced by its own user.
+    assert_eq!(fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid(), 0);
+    // It is where the pod's processes cannot see it, and sees nothing itself.
+    assert_eq!(namespace(pid, "pid"), namespace(std::process::id(), "pid"));
+    assert_eq!(fs::read_dir(format!("/proc/{pid}/root")).unwrap().count(), 0);
+    pod.delete().unwrap();
+}
