@@ -5,17 +5,15 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-        unix::{ffi::OsStrExt, process::CommandExt},
+        unix::ffi::OsStrExt,
     },
     path::Path,
-    process::Command,
 };
 
 use nix::{
     sys::resource::{Resource, getrlimit},
     unistd::{ForkResult, Pid},
 };
-use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::io::unix::AsyncFd;
 
 /// Gives freed memory back to the kernel. Loading programs takes megabytes that are never needed again.
@@ -29,7 +27,11 @@ pub(crate) fn trim_memory() {
 
 /// Has the kernel kill a program that is about to be started once the thread that starts it ends: whoever is to end the
 /// program may be ended first.
-pub(crate) fn die_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+
+    use rustix::process::{Signal, set_parent_process_death_signal};
+
     let ask = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
     // SAFETY: between fork and exec it makes one system call, allocates nothing and takes no lock.
     unsafe {

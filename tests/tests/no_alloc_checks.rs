@@ -82,7 +82,7 @@ fn a_collection_of_known_results_allocates_nothing() {
         check: CheckConfig { target, ..CheckConfig::default() },
         ..PipelineConfig::new(&disk::DEF)
     };
-    let checks = Checks::with(&config, needs, &kit, Ok(Arc::new(Fake)));
+    let checks = Checks::new(&config, needs, &kit, Arc::new(Fake));
     let mut pipeline = InputPipeline::new(&config, Box::new(checks));
     let mut collect = || {
         let outcome = pipeline.collect(&CollectContext::new(Duration::from_secs(20)), None);

@@ -107,7 +107,8 @@ pub(super) fn check<V>(
     for option in input.def.options {
         let Some(value) = table.get(option.key) else { continue };
         is_whole &= input.options.iter().any(|(key, _)| key == option.key);
-        if matches!(option.default, OptionValue::Text(_) | OptionValue::Texts(_)) {
+        let has_templates = matches!(option.default, OptionValue::Text(_) | OptionValue::Texts(_));
+        if has_templates && !checks::is_of_the_agent(input.def, option.key) {
             for value in texts(value) {
                 is_whole &= template(input, option.key, value, report);
             }

@@ -157,6 +157,7 @@ impl Discovery {
             }
         }
         let (mut found, mut told) = (Vec::new(), Vec::new());
+        self.files.refill();
         for group in self.known.waiting(now) {
             if let Some(files) = self.look(&group, now) {
                 found.extend(self.known.entry(&group).map(|entry| entry.found()));

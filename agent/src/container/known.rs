@@ -197,17 +197,17 @@ impl Known {
             self.left_out.remove(group);
             return self.remove(group);
         }
-        if let Some(entry) = self.entries.get_mut(group) {
-            if !identities.is_other(entry.identities) {
-                entry.is_stale |= entry.identities.unified != identities.unified;
-                entry.identities = identities;
-                if let Looked::Waiting(times, _) = &mut entry.state
-                    && entry.shown.is_none()
-                {
-                    *times = 0;
-                }
-                return None;
+        if let Some(entry) = self.entries.get_mut(group)
+            && !identities.is_other(entry.identities)
+        {
+            entry.is_stale |= entry.identities.unified != identities.unified;
+            entry.identities = identities;
+            if let Looked::Waiting(times, _) = &mut entry.state
+                && entry.shown.is_none()
+            {
+                *times = 0;
             }
+            return None;
         }
         // Another one under its name.
         let gone = self.remove(group);
@@ -332,7 +332,7 @@ impl Known {
             };
             let entries = groups.iter().filter_map(|group| self.entries.get(*group));
             let facts = self.pods.entry(uid.clone()).or_default();
-            let pod = merge::pod(uid, entries.clone().map(|entry| &entry.told));
+            let pod = merge::pod(uid, &entries.clone().map(|entry| &entry.told));
             if *facts.pod != pod {
                 facts.pod = Arc::new(pod);
             }

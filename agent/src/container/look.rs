@@ -102,7 +102,7 @@ impl Discovery {
             id: entry.id(),
             runtime: entry.runtime(),
             above: entry.above(),
-            keeper: keeper.as_ref(),
+            keeper: keeper.as_ref().map(|keeper| (first.parent, keeper)),
         };
         let told = self.files.describe(&sought);
         Some(told.unwrap_or_else(|| Description { id: entry.id().to_owned(), ..Description::default() }))

@@ -128,7 +128,7 @@ pub(super) fn container(seen: &Seen<'_>, told: &Told, of_pod: Option<&PodFacts>)
 }
 
 /// A pod, from what was told of its containers.
-pub(super) fn pod<'a>(uid: &str, told: impl Iterator<Item = &'a Told> + Clone) -> Pod {
+pub(super) fn pod<'a>(uid: &str, told: &(impl Iterator<Item = &'a Told> + Clone)) -> Pod {
     let mut whole = Pod { uid: uid.to_owned(), ..Pod::default() };
     let ranks: std::collections::BTreeSet<usize> =
         told.clone().flat_map(|told| told.0.keys().copied()).collect();
@@ -232,7 +232,7 @@ mod tests {
         let one = of(Pod { uid: "u".into(), name: "web".into(), ..Pod::default() });
         let other = of(Pod { namespace: "prod".into(), labels: map(&[("app", "web")]), ..Pod::default() });
         let stranger = of(Pod { uid: "v".into(), ip: "10.0.0.9".into(), ..Pod::default() });
-        let made = pod("u", [&one, &other, &stranger].into_iter());
+        let made = pod("u", &[&one, &other, &stranger].into_iter());
         assert_eq!((&*made.name, &*made.namespace, &*made.ip), ("web", "prod", ""));
         assert_eq!(made.labels, map(&[("app", "web")]));
         assert_eq!((one.pod(), other.pod()), (Some("u"), None));

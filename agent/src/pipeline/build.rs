@@ -1,5 +1,7 @@
 //! From a configuration to its pipeline.
 
+use std::sync::Arc;
+
 use super::{
     InputPipeline, Owners, Pipeline, QueryPipeline,
     cadvisor::{self, CadvisorPipeline},
@@ -54,9 +56,14 @@ pub fn build(config: &PipelineConfig, kit: &Kit, opening: Opening<'_>) -> Box<dy
     if let Source::Check(needs) = config.def.source
         && config.enabled
     {
-        // What it replaces hands over what it knows, whatever it is.
-        let checks = Checks::new(config, needs, kit);
-        return Box::new(InputPipeline::new(&Checks::around(config), Box::new(checks)));
+        return Box::new(match &kit.helpers {
+            // What it replaces hands over what it knows, whatever it is.
+            Ok(helpers) => {
+                let checks = Checks::new(config, needs, kit, Arc::new(helpers.clone()));
+                InputPipeline::new(&Checks::around(config), Box::new(checks))
+            }
+            Err(reason) => InputPipeline::unsupported(config, reason),
+        });
     }
     let pipeline = match opening {
         Opening::AtStart(loader) => InputPipeline::open(config, &kit.roots, loader),

@@ -60,6 +60,11 @@ impl InputPipeline {
         }
     }
 
+    /// A pipeline whose input cannot run until the agent is started again.
+    pub fn unsupported(config: &PipelineConfig, reason: &str) -> Self {
+        Self { state: State::Unsupported { reason: reason.to_owned() }, ..Self::empty(config) }
+    }
+
     /// A pipeline around an input.
     pub fn new(config: &PipelineConfig, input: Box<dyn Input>) -> Self {
         let state = working(&*input);

@@ -64,7 +64,11 @@ pub(super) fn container(host: &Host, needs: Needs, expected: &Expected) -> Resul
     let root = target.root()?;
     let identity = if needs.as_target() { target.identity()? } else { Identity::nobody() };
     let noted = Noted::of(&target, needs)?;
-    noted.expect(expected, inode(&host.proc, "1/ns/net")?)?;
+    noted.expect(expected)?;
+    // Each network namespace has its own files there, and those of the first process can be looked at by everybody.
+    if expected.is_apart && inode(&target.directory, "net/dev")? == inode(&host.proc, "1/net/dev")? {
+        return Err(Refusal::Enter("it is in the host's network, and should not be".to_owned()));
+    }
     // Both descriptors are of one process: at this moment it lives under that number.
     if has_ended(&life)? {
         return Err(Refusal::NoTarget("its process has ended".to_owned()));
@@ -131,14 +135,11 @@ impl Noted {
     }
 
     /// Whether the network is the one that is expected. A pod may well be in the host's.
-    fn expect(&self, expected: &Expected, hosts: Inode) -> Result<(), Refusal> {
+    fn expect(&self, expected: &Expected) -> Result<(), Refusal> {
         let (_, inode) = self.net;
         if let Some(known) = expected.net.filter(|known| *known != inode) {
             let differs = format!("its network namespace is {inode} and was {known}");
             return Err(Refusal::Enter(differs));
-        }
-        if expected.is_apart && self.net == hosts {
-            return Err(Refusal::Enter("it is in the host's network, and should not be".to_owned()));
         }
         Ok(())
     }

@@ -18,7 +18,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("hostile_calls_end_a_helper_and_others_are_refused", hostile_calls_end_a_helper_and_others_are_refused),
     ("memory_is_bounded", memory_is_bounded),
     ("the_spawner_keeps_little", the_spawner_keeps_little),
+    ("without_privileges_there_are_checks_of_the_host", without_privileges_there_are_checks_of_the_host),
 ];
+
+/// What makes this binary an agent without privileges.
+pub(crate) const UNPRIVILEGED: &str = "be-anybody";
 
 fn privileges_are_gone() {
     let target = Running::start(&["net", "pid", "mnt", "uts", "ipc"]);
@@ -133,4 +137,30 @@ fn the_spawner_keeps_little() {
     assert!(fs::File::options().write(true).open(format!("/proc/{spawner}/exe")).is_err());
     drop(crew);
     assert!(spawners().is_empty());
+}
+
+fn without_privileges_there_are_checks_of_the_host() {
+    // Somebody else may not even look into the folder that this binary is in.
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let copy = folder.path().join("helper");
+    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    for path in [folder.path(), copy.as_path()] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let mut command = std::process::Command::new(&copy);
+    let output = std::os::unix::process::CommandExt::uid(command.arg(UNPRIVILEGED), 4321).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+pub(crate) fn as_anybody() {
+    assert!(!nix::unistd::geteuid().is_root());
+    let crew = Crew::new();
+    assert_eq!(crew.ask(&Target::Host, &NET, "echo 1"), Ok(1.0));
+    let [helper] = processes()[..] else { panic!("one helper") };
+    assert_eq!((status(helper, "CapEff"), status(helper, "NoNewPrivs")), ("0".repeat(16), "1".to_owned()));
+    assert_eq!(status(helper, "Seccomp"), "2");
+    let own = crate::target::container(std::process::id());
+    let error = crew.ask(&Target::Container(std::sync::Arc::new(own)), &NET, "echo 1").unwrap_err();
+    assert!(matches!(&error, HelperError::Unsupported(why) if why.contains("CAP_SYS_ADMIN")), "{error}");
+    assert_eq!(crew.ask(&Target::Host, &NET, "call setns"), Err(HelperError::Died("SIGSYS".to_owned())));
 }

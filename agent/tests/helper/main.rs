@@ -23,9 +23,16 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments: Vec<String> = env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == target::COMMAND) {
-        target::run(&arguments[1..]);
-        return ExitCode::SUCCESS;
+    match arguments.first().map(String::as_str) {
+        Some(target::COMMAND) => {
+            target::run(&arguments[1..]);
+            return ExitCode::SUCCESS;
+        }
+        Some(locked::UNPRIVILEGED) => {
+            locked::as_anybody();
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     let is_on = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();

@@ -63,6 +63,14 @@ fn what_is_taken_of_a_target_is_read_with_the_file() {
         said("team = \"a {lable:team}\""),
         "3:20: `tags`: unknown `{lable:team}`: did you mean `label`? (a brace itself is `{{`)\n"
     );
+    let said = problems("[input.disk]\ntags = { team = \"a {label:team}\", braces = \"{}\" }\n");
+    assert!(
+        said.starts_with("2:20: `tags` takes something of a target, and there is none: say which"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let said =
+        |tags: &str| problems(&format!("[input.disk]\ntarget = {{ pod = \"*\" }}\ntags = {{ {tags} }}\n"));
     let many: Vec<String> = (0..9).map(|at| format!("t{at} = \"{{label:t{at}}}\"")).collect();
     assert!(said(&many.join(", ")).contains("`tags` may have 8 that follow from the target, not 9"));
 }

@@ -305,7 +305,7 @@ async fn a_name_of_somebodys_choice_needs_containerd_to_say_so() {
 async fn without_hierarchies_there_is_nothing_and_no_harm() {
     let dir = tempfile::tempdir().unwrap();
     let followed = Followed::of(Roots::under(dir.path()), Limits::default(), Vec::new());
-    tokio::time::sleep(QUIET).await;
+    sleep(QUIET).await;
     assert!(followed.directory.now().containers.is_empty() && !followed.task.is_finished());
 }
 
@@ -329,7 +329,7 @@ proptest! {
                     model.insert(id(which), at);
                 }
                 if rests {
-                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                    sleep(Duration::from_millis(millis)).await;
                 }
             }
             let is_it = |now: &Snapshot| {

@@ -116,7 +116,10 @@ impl Cri {
         for found in found {
             if described.iter().any(|description| description.id == found.id) {
                 self.missed.remove(&found.id);
-            } else if self.missed.len() < REMEMBERED {
+            } else {
+                if self.missed.len() >= REMEMBERED {
+                    self.missed.clear();
+                }
                 self.missed.insert(found.id.clone());
             }
         }
@@ -233,7 +236,8 @@ impl Cri {
             }
         }
         if !later.is_empty() {
-            self.later = Some((Instant::now() + LATER, later));
+            let (_, waiting) = self.later.get_or_insert_with(|| (Instant::now() + LATER, Vec::new()));
+            waiting.append(&mut later);
         }
         Ok(described)
     }

@@ -100,10 +100,8 @@ where
 fn refused(status: StatusCode, body: &[u8]) -> Trouble {
     let text = String::from_utf8_lossy(body);
     let text: String = text.trim().chars().filter(|char| !char.is_control()).take(200).collect();
-    if status == StatusCode::NOT_FOUND {
-        return Trouble::Unknown(text);
-    }
-    Trouble::Refused(format!("{status}: {text}"))
+    let said = format!("{status}: {text}");
+    if status == StatusCode::NOT_FOUND { Trouble::Unknown(said) } else { Trouble::Refused(said) }
 }
 
 /// An answer that goes on: one document per line, or one after another.
@@ -205,7 +203,10 @@ pub(super) mod tests {
     fn what_is_no_answer_says_why() {
         now(async {
             let (stream, _) = server("HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno such");
-            assert_eq!(get(stream, &Ask::of("/")).await, Err(Trouble::Unknown("no such".to_owned())));
+            assert_eq!(
+                get(stream, &Ask::of("/")).await,
+                Err(Trouble::Unknown("404 Not Found: no such".to_owned()))
+            );
 
             let (stream, _) = server("HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nno\r\n");
             let refused = get(stream, &Ask::of("/")).await;

@@ -22,7 +22,7 @@ use self::{
     trust::{Trust, secret},
 };
 use super::{
-    CALL, PodsConfig,
+    CALL, PodsConfig, QUESTION,
     http::{self, Ask},
     trouble::Trouble,
 };
@@ -94,7 +94,8 @@ impl Kubelet {
         let is_new = |found: &Found| found.pod.as_ref().is_some_and(|uid| !self.pods.contains_key(uid));
         let is_wanted = found.iter().any(is_new);
         if is_wanted && Instant::now() >= self.next {
-            self.failure = self.read().await.err().map(|trouble| trouble.to_string());
+            let read = timeout(QUESTION, self.read()).await.unwrap_or(Err(Trouble::Slow));
+            self.failure = read.err().map(|trouble| trouble.to_string());
             self.next = Instant::now() + DISTANCE;
             self.waiting.clear();
         } else if is_wanted {

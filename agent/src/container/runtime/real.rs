@@ -1,11 +1,15 @@
 //! Against runtimes that run on this host, where the environment names their sockets.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use super::{asked::Asked, http::tests::now, place::Place};
-use crate::container::{
-    Role, Runtime,
-    source::{Description, Found, Source},
+use super::{PodsConfig, asked::Asked, http::tests::now, place::Place, sources};
+use crate::{
+    container::{
+        Directory, Role, Runtime,
+        discovery::{self, Limits},
+        source::{Description, Found, Source},
+    },
+    source::Roots,
 };
 
 /// The socket that a variable names; without it, nothing is tested, and that is said.
@@ -124,4 +128,48 @@ fn containers_of_podman_are_named() {
         assert!(!description.name.is_empty() && description.pid.is_some(), "{description:?}");
         assert_eq!(description.runtime, Some(Runtime::Podman));
     }
+}
+
+#[test]
+fn discovery_puts_all_of_them_together() {
+    let sockets = ["PITOT_CRI", "PITOT_DOCKER", "PITOT_PODMAN"].into_iter().filter_map(socket);
+    let sockets: Vec<String> = sockets.map(|place| place.name().to_owned()).collect();
+    if sockets.is_empty() {
+        return;
+    }
+    let all = [("kubepods", ""), ("docker", ""), ("libpod_parent", "libpod-")];
+    let found: Vec<Found> = all.iter().flat_map(|(below, prefix)| in_cgroups(below, prefix)).collect();
+    now(async {
+        let config = PodsConfig { sockets, ..PodsConfig::default() };
+        let roots = Roots::default();
+        let (publisher, mut directory) = Directory::new();
+        let running = discovery::run(Limits::default(), roots.clone(), sources(&config, &roots), publisher);
+        let named = async {
+            while directory.changed().await {
+                let snapshot = directory.now();
+                let is_named = |found: &Found| {
+                    snapshot
+                        .containers
+                        .iter()
+                        .any(|one| one.id == found.id && (one.role == Role::Sandbox || !one.name.is_empty()))
+                };
+                eprintln!(
+                    "{}: {} of {}",
+                    snapshot.generation,
+                    found.iter().filter(|it| is_named(it)).count(),
+                    found.len()
+                );
+                if found.iter().all(is_named) {
+                    return true;
+                }
+            }
+            false
+        };
+        let named = tokio::time::timeout(Duration::from_secs(10), named);
+        let is_named = tokio::select! {
+            () = running => false,
+            named = named => named.unwrap_or(false),
+        };
+        assert!(is_named, "{:?}", directory.now().containers);
+    });
 }

@@ -20,7 +20,7 @@ pub(super) enum Trouble {
     #[error("the answer is longer than {} MiB", ANSWER >> 20)]
     Long,
     /// It answers that it does not know.
-    #[error("not found: {0}")]
+    #[error("{0}")]
     Unknown(String),
     /// It answers that it will not, or something that is not an answer.
     #[error("{0}")]

@@ -40,7 +40,7 @@ pub use self::{
 };
 pub(crate) use self::{
     labels::{MOST_TAGS, delivered},
-    plan::complaint,
+    plan::{complaint, is_of_the_agent},
     selector::{TABLE_PARTS, TEXT_PARTS, runtimes},
     template::escaped,
 };
@@ -71,22 +71,16 @@ pub struct Checks {
 
 struct Start {
     runner: Runner,
-    execute: Result<Arc<dyn Execute>, String>,
+    execute: Arc<dyn Execute>,
 }
 
 impl Checks {
     /// The checks of a pipeline whose input is one.
-    pub fn new(config: &PipelineConfig, needs: &'static CheckDef, kit: &Kit) -> Self {
-        let execute = kit.helpers.clone().map(|helpers| Arc::new(helpers) as Arc<dyn Execute>);
-        Self::with(config, needs, kit, execute)
-    }
-
-    /// The same, executed by somebody else.
-    pub fn with(
+    pub fn new(
         config: &PipelineConfig,
         needs: &'static CheckDef,
         kit: &Kit,
-        execute: Result<Arc<dyn Execute>, String>,
+        execute: Arc<dyn Execute>,
     ) -> Self {
         let plan = Plan::of(config, needs, &kit.roots);
         Self {
@@ -118,10 +112,9 @@ impl Checks {
 
     fn start(&mut self) -> Result<(), InputError> {
         let Some(start) = &self.start else { return Ok(()) };
-        let execute = start.execute.clone().map_err(|reason| InputError::Unsupported(Unsupported(reason)))?;
         let plan = self.shared.desk().plan().opens();
         plan.map_err(|reason| InputError::Unsupported(Unsupported(reason)))?;
-        let task = follow(Arc::clone(&self.shared), self.directory.clone(), execute);
+        let task = follow(Arc::clone(&self.shared), self.directory.clone(), Arc::clone(&start.execute));
         start.runner.spawn(task).map_err(InputError::Other)?;
         self.start = None;
         Ok(())

@@ -13,6 +13,10 @@ use crate::{
     source::Roots,
 };
 
+/// Inputs, and those of their options that say what may be done: they are as the agent's own configuration has them, and
+/// neither a task nor a target has a say.
+const OF_THE_AGENT: [(&str, &str); 1] = [("exec", "programs")];
+
 /// How often targets are checked unless the configuration says it.
 pub const PACE: Duration = Duration::from_secs(15);
 
@@ -84,7 +88,7 @@ impl Plan {
         if self.selector.is_none() {
             return Ok(self.options.clone());
         }
-        expanded(&self.options, |template| template.expand(container))
+        expanded(self.def, &self.options, |template| template.expand(container))
     }
 
     /// Whether the check can be made as it is configured, where that does not depend on a target.
@@ -114,12 +118,14 @@ fn open(def: &'static InputDef, options: &Settings, roots: &Roots) -> Result<Box
 }
 
 fn expanded(
+    def: &InputDef,
     options: &Settings,
     expand: impl Fn(&Template) -> Result<String, String>,
 ) -> Result<Settings, String> {
     let text = |text: &String| expand(&Template::parse(text).map_err(|error| error.message)?);
     let one = |(key, setting): &(String, OptionSetting)| {
         let setting = match setting {
+            _ if is_of_the_agent(def, key) => Ok(setting.clone()),
             OptionSetting::Text(it) => text(it).map(OptionSetting::Text),
             OptionSetting::Texts(all) => {
                 all.iter().map(text).collect::<Result<_, _>>().map(OptionSetting::Texts)
@@ -129,6 +135,11 @@ fn expanded(
         Ok((key.clone(), setting.map_err(|error| format!("`{key}`: {error}"))?))
     };
     options.iter().map(one).collect()
+}
+
+/// Whether an option says what may be done.
+pub(crate) fn is_of_the_agent(def: &InputDef, key: &str) -> bool {
+    OF_THE_AGENT.contains(&(def.name, key))
 }
 
 /// From outside, what does not ask for a target says nothing of it.
@@ -143,7 +154,7 @@ pub(crate) fn complaint(config: &PipelineConfig) -> Option<String> {
         if template.is_plain() { template.expand(None) } else { Err(String::new()) }
     };
     let options = match config.check.target {
-        Some(_) => match expanded(&config.options, plain) {
+        Some(_) => match expanded(config.def, &config.options, plain) {
             Ok(_) if config.check.network_mode == NetworkMode::Agent => return Some(FROM_OUTSIDE.to_owned()),
             Ok(options) => options,
             // It depends on the target.

@@ -16,7 +16,7 @@ use crate::{
     catalogue::CheckDef,
     container::{Container, Directory, Publisher, Snapshot},
     input::check::{HelperError, Request},
-    pipeline::{InputPipeline, Outcome, Pipeline},
+    pipeline::{Opening, Outcome, build},
     pod::Target,
     source::Roots,
 };
@@ -72,7 +72,7 @@ impl Stand {
 
     fn checks(&self, config: &PipelineConfig) -> Checks {
         let execute = Arc::clone(&self.fake) as Arc<dyn Execute>;
-        Checks::with(config, needs(), &self.kit, Ok(execute))
+        Checks::new(config, needs(), &self.kit, execute)
     }
 }
 
@@ -176,10 +176,7 @@ fn the_host_has_no_labels_and_a_check_that_cannot_be_made_is_a_state() {
     let error = checks.collect(&cx, &mut MemoryAccumulator::new()).unwrap_err();
     assert_eq!(error.to_string(), "`ask` is missing: say what to ask");
     // Nor is one without helpers.
-    let mut pipeline = InputPipeline::new(
-        &pipeline(None, "x"),
-        Box::new(Checks::new(&pipeline(None, "x"), needs(), &stand.kit)),
-    );
+    let mut pipeline = build(&pipeline(None, "x"), &stand.kit, Opening::Late);
     assert_eq!(pipeline.collect(&cx, None), Outcome::Skipped);
     assert_eq!(pipeline.state().word(), "unsupported");
     assert!(pipeline.state().reason().contains("restart"), "{}", pipeline.state());

@@ -19,8 +19,6 @@ const ALIASES: [(&str, &str, &str); 5] = [
     ("httpcheck", "bodyLimit", "body_limit"),
     ("dialcheck", "port", "ports"),
 ];
-/// Options that only the agent's own configuration may set: they say what tasks may do.
-const OF_THE_AGENT: [(&str, &str); 1] = [("exec", "allow")];
 /// Where a target is checked from, which is a key of the pipeline here.
 const NETWORK_MODE: [&str; 2] = ["networkMode", "network_mode"];
 
@@ -44,7 +42,7 @@ pub(super) fn read(
             continue;
         }
         let key = ours(def, name);
-        if OF_THE_AGENT.contains(&(def.name, key)) {
+        if checks::is_of_the_agent(def, key) {
             let what = format!("only `[input.{}]` of the agent's configuration may say it", def.name);
             wrong.push(format!("`config.options.{name}`: {what}"));
             continue;
@@ -66,7 +64,7 @@ pub(super) fn read(
     }
     let of_agent = around.config.pipelines.iter().filter(|known| known.key == def.name);
     for (key, setting) in of_agent.flat_map(|known| &known.options) {
-        if OF_THE_AGENT.contains(&(def.name, key)) {
+        if checks::is_of_the_agent(def, key) {
             pipeline.options.push((key.clone(), setting.clone()));
         }
     }
@@ -106,7 +104,8 @@ fn network_mode(
 
 /// Says which texts take something of a target that cannot be taken.
 fn templates(pipeline: &PipelineConfig, wrong: &mut Complaints) {
-    for (key, setting) in &pipeline.options {
+    let own = pipeline.options.iter().filter(|(key, _)| !checks::is_of_the_agent(pipeline.def, key));
+    for (key, setting) in own {
         let texts = match setting {
             OptionSetting::Text(text) => std::slice::from_ref(text),
             OptionSetting::Texts(texts) => texts,

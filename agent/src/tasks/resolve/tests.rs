@@ -229,7 +229,7 @@ fn what_a_task_may_not_ask_of_containers_is_refused() {
             "checks from outside what options say of the target",
         ),
         (
-            r#"{"input":"exec","options":{"allow":["/bin/sh"]}}"#,
+            r#"{"input":"exec","options":{"programs":["/bin/sh"]}}"#,
             "",
             "only `[input.exec]` of the agent's configuration may say it",
         ),

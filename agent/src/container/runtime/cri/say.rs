@@ -188,4 +188,17 @@ mod tests {
         assert_eq!(both.pod, Some(sandbox.pod));
         assert_eq!((both.handler.as_str(), both.role), ("runsc", Some(Role::Workload)));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_a_sandbox_or_nothing(bytes in proptest::collection::vec(0u8.., 0..100), cut in 0usize..90) {
+            let mut damaged = recorded();
+            damaged.truncate(cut);
+            damaged.extend(bytes);
+            if let Ok(status) = PodSandboxStatus::decode(&damaged[..]) {
+                let said = Sandbox::of(status).describe("s1", Runtime::Containerd);
+                proptest::prop_assert_eq!(said.role, Some(Role::Sandbox));
+            }
+        }
+    }
 }

@@ -226,4 +226,29 @@ mod tests {
         assert_eq!(renamed(&mut waiting), ["c1", "c2"]);
         assert_eq!(waiting, b"{\"Actor\":");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn however_events_are_cut_they_are_the_same(
+            ids in proptest::collection::vec("[a-z0-9]{1,8}", 0..8),
+            cut in 1usize..40,
+        ) {
+            let line = |id: &String| format!("{{\"Type\":\"container\",\"Actor\":{{\"ID\":\"{id}\"}}}}\n");
+            let all: String = ids.iter().map(line).collect();
+            let mut waiting = Vec::new();
+            let mut taken = Vec::new();
+            for bytes in all.as_bytes().chunks(cut) {
+                waiting.extend_from_slice(bytes);
+                taken.extend(renamed(&mut waiting));
+            }
+            proptest::prop_assert_eq!(taken, ids);
+            proptest::prop_assert!(waiting.is_empty());
+        }
+
+        #[test]
+        fn anything_that_is_no_event_is_passed_over(mut bytes in proptest::collection::vec(0u8.., 0..200)) {
+            renamed(&mut bytes);
+            proptest::prop_assert!(!bytes.contains(&b'\n'));
+        }
+    }
 }

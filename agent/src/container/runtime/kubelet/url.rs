@@ -75,4 +75,13 @@ mod tests {
             assert!(Endpoint::parse(url).is_err(), "{url}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_url_or_refused(text in "(https?://)?[ -~]{0,40}") {
+            if let Ok(endpoint) = Endpoint::parse(&text) {
+                proptest::prop_assert!(!endpoint.host.is_empty() && endpoint.target.starts_with(['/', '?']), "{endpoint:?}");
+            }
+        }
+    }
 }

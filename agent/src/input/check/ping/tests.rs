@@ -117,6 +117,16 @@ fn where_it_is_not_allowed_nothing_is_said_about_hosts() {
 }
 
 #[test]
+fn it_works_alone_in_the_agent_or_says_why_not() {
+    let mut check = check(&["127.0.0.1"], Duration::from_secs(10));
+    let mut acc = MemoryAccumulator::new();
+    match check.collect(&CollectContext::new(Duration::from_secs(60)), &mut acc) {
+        Ok(()) => assert_eq!(acc.number("up", &["127.0.0.1"]), Some(1.0)),
+        Err(error) => assert!(error.to_string().contains("ping_group_range"), "{error}"),
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_with_what_to_write() {
     let second = Duration::from_secs(1);
     assert!(asked(&[], second, second).unwrap_err().contains("list names or addresses"));
