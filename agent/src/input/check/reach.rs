@@ -3,7 +3,6 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
     pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -16,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Dir, Inside, resolve};
+use super::{Inside, resolve};
 use crate::input::InputError;
 
 /// What is left to the caller after a check has given up waiting: to say so.
@@ -202,24 +201,13 @@ pub(super) async fn connect(addresses: &[SocketAddr], patience: Patience) -> Res
 
 /// The addresses of a host, by what its target knows of names.
 pub(super) fn addresses(inside: &Inside, host: &str, patience: Patience) -> Result<Vec<IpAddr>, Failure> {
-    let copy = |dir: &Dir| dir.as_fd().try_clone_to_owned().map(Dir::from_fd);
-    // Names are looked for until the deadline, which is later than the target may take.
-    let inside = Inside {
-        deadline: patience.until,
-        root: copy(&inside.root)?,
-        process: copy(&inside.process)?,
-        procfs: None,
-    };
-    match resolve::addresses(&inside, host) {
+    match resolve::addresses_until(inside, host, patience.until) {
         Ok(mut addresses) => {
             addresses.truncate(MOST_ADDRESSES);
             Ok(addresses)
         }
         Err(_) if patience.is_cut && patience.share(1).is_zero() => Err(patience.is_over()),
-        // What name servers say has a kind. Any other error kept one from asking them.
-        Err(error) if error.get_ref().is_some() && error.kind() != io::ErrorKind::Other => {
-            Err(Reason::Resolve.into())
-        }
+        Err(error) if resolve::unresolved(&error).is_some() => Err(Reason::Resolve.into()),
         Err(error) => Err(Failure::Unknown(error.to_string())),
     }
 }

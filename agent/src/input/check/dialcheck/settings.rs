@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalogue::{OptionDef, OptionValue, Unsupported},
-    input::Options,
+    input::{Options, check::resolve},
 };
 
 /// The most ports of one check.
@@ -164,7 +164,7 @@ impl Settings {
                 );
             }
         }
-        if self.host.is_empty() || self.host.contains(['[', ']', '/', ' ']) {
+        if !resolve::is_name(&self.host) || self.host.contains(['[', ']', '/']) {
             let what = "is the name of a host or an address, as in 10.0.0.1 and ::1";
             return Err(format!("`host` {what}, not {:?}", self.host));
         }
