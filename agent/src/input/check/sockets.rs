@@ -31,7 +31,7 @@ pub static DEF: InputDef = InputDef {
     about: "Sockets of a network namespace by state, and queues of those that listen.",
     prefix: "pitot_sockets_",
     source: Source::Check(&CheckDef { namespaces: &[Namespace::Net], as_target: false, executes: false }),
-    cost: "one pass of the kernel over the sockets of the namespace: half a microsecond for each",
+    cost: "one pass of the kernel over the sockets of the namespace: about a microsecond for each",
     metrics: &[
         &EXECUTED,
         &FAILURES,
