@@ -12,12 +12,18 @@ use pitot::{
     cli::{self, Args, Command, EXIT_CONFIG, EXIT_FAILED},
     config::Config,
     cost, explain,
+    input::check::CHECKS,
     output::Format,
+    pod,
     server::{self, Origin},
     tasks::Setup,
 };
 
 fn main() -> ExitCode {
+    // A copy of this program that was started for something else.
+    if let Some(code) = pod::spawner(CHECKS) {
+        return code;
+    }
     let args = Args::parse();
     log_to_stderr(args.options.verbose);
     let command = args.command_or_run();

@@ -18,19 +18,27 @@ pub(crate) fn cpu_seconds() -> Option<[f64; 2]> {
 /// Resident memory.
 pub(crate) struct Resident {
     statm: File,
-    page: f64,
+    page: u64,
 }
 
 impl Resident {
     /// Of this process, whatever tree the host's figures come from.
     pub(crate) fn new() -> Self {
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
-        Self { statm: File::new("/proc/self/statm"), page: page as f64 }
+        Self { statm: File::new("/proc/self/statm"), page: page.cast_unsigned() }
     }
 
     pub(crate) fn bytes(&mut self) -> Option<f64> {
+        Some(self.pages(1)? as f64 * self.page as f64)
+    }
+
+    /// What it has of addresses, whether there is memory behind them or not.
+    pub(crate) fn addresses(&mut self) -> Option<u64> {
+        self.pages(0)?.checked_mul(self.page)
+    }
+
+    fn pages(&mut self, field: usize) -> Option<u64> {
         let content = self.statm.read().ok()?;
-        let pages: u64 = parse::fields(content.bytes()).nth(1).and_then(parse::number)?;
-        Some(pages as f64 * self.page)
+        parse::fields(content.bytes()).nth(field).and_then(parse::number)
     }
 }

@@ -19,10 +19,13 @@ use tokio::{
 use crate::{
     bpf::{Guard, Loader, Pinning, Sampler},
     budget::{self, Keeper},
+    catalogue::Source,
     config::Config,
     engine::{Engine, Report},
+    input::InputDef,
     output::{Door, Format, Page, Refused, Reload, SinkStatus, Want, serve},
     pipeline::{Kit, Opening, Pipeline, build},
+    pod::Helpers,
     privilege, sys,
     tasks::{self, Outputs, Reloader, Requests, Setup},
     telemetry,
@@ -53,13 +56,15 @@ pub struct Opened {
 /// thread may have been started before. `timed` has the kernel time its programs from now on.
 pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     telemetry::started();
+    // First of all: little is open that the spawner could inherit.
+    let helpers = start_helpers(config);
     allow_descriptors();
     let mut loader = if config.ebpf {
         Loader::new(&config.roots.sysfs, pinning)
     } else {
         Loader::off("kernel programs are switched off (--no-ebpf, or ebpf.enabled = false)")
     };
-    let kit = Kit::of(&config.roots);
+    let kit = Kit { helpers, ..Kit::of(&config.roots) };
     let pipelines = config
         .pipelines
         .iter()
@@ -83,6 +88,21 @@ pub fn open(config: &Config, pinning: Pinning, timed: bool) -> Opened {
     }
     sys::trim_memory();
     Opened { pipelines, kit, guard, sampler, untimed }
+}
+
+/// Starts the spawner if there is a check. Otherwise nothing keeps privileges.
+fn start_helpers(config: &Config) -> Result<Helpers, String> {
+    let is_check = |def: &InputDef| matches!(def.source, Source::Check(_));
+    if !config.pipelines.iter().any(|pipeline| pipeline.enabled && is_check(pipeline.def)) {
+        return Err(
+            "no privileges were kept, because there was no check at start: restart the agent".to_owned()
+        );
+    }
+    let helpers = Helpers::start();
+    if let Err(error) = &helpers {
+        tracing::warn!(error, "there are no helpers, so no check is executed in a container");
+    }
+    helpers
 }
 
 /// Takes as many descriptors as the process may have: kernel programs and kept files are hundreds, and the lower

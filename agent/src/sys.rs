@@ -4,12 +4,16 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
 };
 
+use nix::{
+    sys::resource::{Resource, getrlimit},
+    unistd::{ForkResult, Pid},
+};
 use tokio::io::unix::AsyncFd;
 
 /// Gives freed memory back to the kernel. Loading programs takes megabytes that are never needed again.
@@ -129,4 +133,84 @@ pub(crate) fn awaitable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor is open, and the same one, for as long as its owner lives.
     let registered = unsafe { AsyncFd::register(descriptor) };
     registered.map_err(Into::into)
+}
+
+/// Makes a copy of this process, which has one thread: the one that calls. None is returned in the copy.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: callers are processes of one thread, or leave by `execve` or `_exit` with nothing but system calls.
+    let forked = unsafe { nix::unistd::fork() }?;
+    Ok(match forked {
+        ForkResult::Parent { child } => Some(child),
+        ForkResult::Child => None,
+    })
+}
+
+/// The same, as a child of this process's own parent, which is the one that waits for it. Only for processes of one
+/// thread.
+pub(crate) fn fork_sibling() -> io::Result<Option<Pid>> {
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: without a stack of its own the copy goes on on a copy of this one, as after `fork`.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(None),
+        Ok(pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Ends this process on the spot: nothing that it shares with the one it was copied from is flushed or freed.
+pub(crate) fn leave(code: i32) -> ! {
+    // SAFETY: it has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Makes `number` another name of an open descriptor, which a program that is executed next inherits.
+pub(crate) fn place(descriptor: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: callers name numbers that nothing in this process owns.
+    let placed = unsafe { libc::dup2(descriptor.as_raw_fd(), number) };
+    if placed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes a descriptor that whoever executed this program left under this number. None when there is none.
+pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: asking for the flags of a number has no effect.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and called first of all in `main`, before anything else opens or owns descriptors.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes every descriptor but these, which are to be in ascending order. What owned them must never be dropped:
+/// this is for processes that end by [`leave`].
+pub(crate) fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let mut first = 0;
+    for next in kept.iter().copied().chain([RawFd::MAX]) {
+        if next > first {
+            close_range(first, next - 1)?;
+        }
+        first = next.saturating_add(1);
+    }
+    Ok(())
+}
+
+fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
+    // SAFETY: see `close_all_but`.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if closed == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() != Some(libc::ENOSYS) {
+        return Err(error);
+    }
+    // Before Linux 5.9. The limit is the most that can be open: it is lowered afterwards.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let last = last.min(RawFd::try_from(most).unwrap_or(1 << 20));
+    for number in first..=last {
+        // SAFETY: as above.
+        unsafe { libc::close(number) };
+    }
+    Ok(())
 }

@@ -77,6 +77,11 @@ pub static DEF: InputDef = InputDef {
         &OUTPUT_WRITTEN,
         &OUTPUT_DROPPED,
         &OUTPUT_ERRORS,
+        &HELPERS,
+        &HELPERS_STARTED,
+        &HELPERS_KILLED,
+        &HELPER_REQUESTS,
+        &HELPER_SECONDS,
         &UNKNOWN,
     ],
     options: &[],
@@ -112,6 +117,30 @@ static OUTPUT_DROPPED: Metric = Metric::counter(
 static OUTPUT_ERRORS: Metric =
     Metric::counter("agent_output_errors_total", "Attempts of an output to write that failed.", OUTPUT)
         .since(Since::Start);
+static HELPERS: Metric =
+    Metric::gauge("agent_helpers", "Processes that execute checks, in containers or beside the agent.", &[]);
+static HELPERS_STARTED: Metric =
+    Metric::counter("agent_helpers_started_total", "Such processes that were started.", &[])
+        .since(Since::Start);
+static HELPERS_KILLED: Metric = Metric::counter(
+    "agent_helpers_killed_total",
+    "Such processes that were ended by the agent: for what went wrong with a check, or for want of room.",
+    &[Label::bounded("reason", 8)],
+)
+.since(Since::Start);
+static HELPER_REQUESTS: Metric = Metric::counter(
+    "agent_helper_requests_total",
+    "Checks that were asked for, by what came of it: an answer, whatever it says of the target, or why there is none.",
+    &[Label::bounded("result", 8)],
+)
+.since(Since::Start);
+static HELPER_SECONDS: Metric = Metric::counter(
+    "agent_helper_seconds_total",
+    "Time that checks took, waiting for a process that executes them included.",
+    &[],
+)
+.unit(Unit::Seconds)
+.since(Since::Start);
 const INPUT: &[Label] = &[Label::bounded("input", 64)];
 
 static BUILD_INFO: Metric =

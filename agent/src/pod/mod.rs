@@ -3,14 +3,44 @@
 //! Before privileges are dropped, the agent starts one process from a sealed copy of its own binary: the *spawner*. It
 //! keeps what entering namespaces takes and does nothing else. Asked for a helper, it forks; the child enters the
 //! namespaces of a container, gives everything up, and executes the requests that the agent sends it.
+//!
+//! ```text
+//!  agent ──orders──▶ spawner ──fork──▶ helper: enter, lockdown, then
+//!    └──────────────frames───────────▶ request ▶ check ▶ response
+//! ```
+//!
+//! Everything here fails closed: what is not certainly the target is an error, and what a helper says is believed
+//! as little as what the target says.
 
-use std::sync::Arc;
+mod client;
+mod control;
+mod enter;
+mod filter;
+mod frames;
+mod helper;
+mod hunt;
+mod launch;
+mod lockdown;
+mod meters;
+mod orders;
+mod pool;
+mod process;
+mod spawner;
 
+use std::{path::Path, sync::Arc};
+
+use rustix::thread::CapabilitySet;
+
+use self::pool::Pool;
+pub use self::spawner::spawner;
 use crate::{
     catalogue::CheckDef,
     container::Container,
-    input::check::{HelperError, Request},
+    input::check::{CHECKS, HelperError, Known, Request},
 };
+
+/// Helpers that there are at a time, at the most.
+const MOST: usize = 256;
 
 /// Where a check is executed.
 #[derive(Clone, Debug)]
@@ -21,23 +51,46 @@ pub enum Target {
     Container(Arc<Container>),
 }
 
-/// Where checks are executed: asks the spawner for helpers, and keeps them for as long as they are of use.
+/// Where checks are executed: asks the spawner for helpers, and keeps them for as long as they are of use. When the
+/// last one is dropped, the spawner ends, and every helper with it.
 #[derive(Clone, Debug)]
-pub struct Helpers {}
+pub struct Helpers {
+    pool: Arc<Pool>,
+}
 
 impl Helpers {
     /// Starts the spawner. Only before any thread was started and before privileges are dropped.
     pub fn start() -> Result<Self, String> {
-        Err("not built".to_owned())
+        Self::start_from(Path::new("/proc/self/exe"), CHECKS, MOST)
+    }
+
+    /// The same from a binary whose `main` begins with [`spawner`] and the same checks, with a bound of its own.
+    pub fn start_from(binary: &Path, checks: &'static [Known], most: usize) -> Result<Self, String> {
+        let launched = launch::launch(binary)?;
+        if !launched.missing.is_empty() {
+            tracing::info!(missing = names(launched.missing), "checks are executed on the host only");
+        }
+        Ok(Self { pool: Arc::new(Pool::new(launched, checks, most)) })
     }
 
     /// Executes a request and returns the response. Never longer than the request's own timeout.
     pub async fn execute(
         &self,
-        _target: &Target,
-        _needs: &'static CheckDef,
-        _request: &Request,
+        target: &Target,
+        needs: &'static CheckDef,
+        request: &Request,
     ) -> Result<Vec<u8>, HelperError> {
-        Err(HelperError::Unsupported("not built".to_owned()))
+        self.pool.execute(target, needs, request).await
     }
+
+    /// Helpers that run now, idle ones included.
+    pub fn running(&self) -> usize {
+        self.pool.running()
+    }
+}
+
+/// Capabilities by their usual names.
+fn names(capabilities: CapabilitySet) -> String {
+    let names: Vec<String> = capabilities.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    names.join(", ")
 }

@@ -122,6 +122,11 @@ pub fn deliver(def: &InputDef, response: &[u8], acc: &mut dyn Accumulator) -> Re
     walk(def, body, |metric, labels, value| acc.put(metric, labels, value))
 }
 
+/// Whether a response is whole, without delivering anything of it.
+pub fn verify(def: &InputDef, response: &[u8]) -> Result<(), WireError> {
+    walk(def, open(response)?, |_, _, _| {})
+}
+
 /// The body of a success.
 fn open(response: &[u8]) -> Result<&[u8], WireError> {
     if response.is_empty() {

@@ -1,0 +1,161 @@
+//! Containers, as far as a helper can tell: a process in namespaces of its own that answers under a name.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::{prctl::set_pdeathsig, signal::Signal},
+};
+use pitot::{
+    container::{Container, Process, Role, Runtime},
+    pod::Target,
+};
+
+/// What makes this binary one.
+pub(crate) const COMMAND: &str = "be-a-target";
+/// The abstract name under which it answers: one for each network namespace.
+pub(crate) const NAME: &[u8] = b"pitot-target";
+
+/// Is a target until its parent ends.
+pub(crate) fn run(arguments: &[String]) {
+    set_pdeathsig(Signal::SIGKILL).unwrap();
+    let has = |what: &str| arguments.iter().any(|argument| argument == what);
+    let kinds = [
+        ("net", CloneFlags::CLONE_NEWNET),
+        ("mnt", CloneFlags::CLONE_NEWNS),
+        ("uts", CloneFlags::CLONE_NEWUTS),
+        ("ipc", CloneFlags::CLONE_NEWIPC),
+        ("pid", CloneFlags::CLONE_NEWPID),
+    ];
+    let flags =
+        kinds.iter().filter(|(kind, _)| has(kind)).fold(CloneFlags::empty(), |all, (_, one)| all | *one);
+    unshare(flags).unwrap();
+    if has("pid") {
+        // Only a child is inside.
+        let rest: Vec<&String> =
+            arguments.iter().filter(|argument| kinds.iter().all(|kind| kind.0 != **argument)).collect();
+        let mut child =
+            Command::new(env::current_exe().unwrap()).arg(COMMAND).args(rest).arg("inner").spawn().unwrap();
+        println_of(child.id());
+        child.wait().unwrap();
+        return;
+    }
+    if let Some(user) = arguments.iter().find_map(|argument| argument.strip_prefix("user=")) {
+        let user: u32 = user.parse().unwrap();
+        nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(user + 1)]).unwrap();
+        nix::unistd::setgid(nix::unistd::Gid::from_raw(user)).unwrap();
+        nix::unistd::setuid(nix::unistd::Uid::from_raw(user)).unwrap();
+        set_pdeathsig(Signal::SIGKILL).unwrap();
+    }
+    let inode =
+        fs::metadata("/proc/self/ns/net").map_or(0, |file| std::os::unix::fs::MetadataExt::ino(&file));
+    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME).unwrap());
+    if !has("inner") {
+        println_of(std::process::id());
+    }
+    if let Ok(listener) = listener {
+        for connection in listener.incoming() {
+            let _gone = connection.unwrap().write_all(&inode.to_le_bytes());
+        }
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+fn println_of(pid: u32) {
+    let mut out = std::io::stdout();
+    out.write_all(format!("{pid}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+/// One that runs, until it is dropped.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) container: Container,
+    /// Of its network namespace.
+    pub(crate) inode: u64,
+}
+
+impl Running {
+    /// With these namespaces of its own (`net`, `pid`, ..), and `user=N`.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        let mut child = command.arg(COMMAND).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let pid: u32 = line.trim().parse().unwrap();
+        // The inner one of two prints nothing: wait for its name.
+        let inode = crate::crew::inode(pid, "net");
+        while arguments.contains(&"net") && !answers(pid) {
+            std::thread::yield_now();
+        }
+        Self { child, container: container(pid), inode }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.container.process.unwrap().pid
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        Target::Container(Arc::new(self.container.clone()))
+    }
+
+    /// Ends it, and waits for that.
+    pub(crate) fn end(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid()).unwrap());
+        let _gone = nix::sys::signal::kill(pid, Signal::SIGKILL);
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn answers(pid: u32) -> bool {
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
+    sockets.contains("@pitot-target")
+}
+
+/// What discovery would say of a process.
+pub(crate) fn container(pid: u32) -> Container {
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let cgroup =
+        cgroup.lines().last().unwrap().splitn(3, ':').nth(2).unwrap().trim_start_matches('/').to_owned();
+    Container {
+        id: format!("container-{pid}"),
+        name: String::new(),
+        runtime: Runtime::Unknown,
+        role: Role::Workload,
+        pod: None,
+        image: String::new(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        process: Some(Process { pid, started: started(pid) }),
+        cgroup,
+        cgroup_id: None,
+        sandboxed: None,
+        host_network: None,
+        started: None,
+    }
+}
+
+/// When a process started, in ticks since boot.
+pub(crate) fn started(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap()
+}
