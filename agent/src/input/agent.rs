@@ -4,6 +4,9 @@
 //! in the page in every format; that allocates, and this is the one input whose cycle does. The figures of
 //! the pipelines, most of the series, are read where the engine keeps them.
 
+mod helpers;
+mod outputs;
+
 use std::time::Instant;
 
 use metrics::gauge;
@@ -74,14 +77,14 @@ pub static DEF: InputDef = InputDef {
         &TASKS,
         &CONFIG_CURRENT,
         &RELOADS,
-        &OUTPUT_WRITTEN,
-        &OUTPUT_DROPPED,
-        &OUTPUT_ERRORS,
-        &HELPERS,
-        &HELPERS_STARTED,
-        &HELPERS_KILLED,
-        &HELPER_REQUESTS,
-        &HELPER_SECONDS,
+        &outputs::WRITTEN,
+        &outputs::DROPPED,
+        &outputs::ERRORS,
+        &helpers::RUNNING,
+        &helpers::STARTED,
+        &helpers::KILLED,
+        &helpers::REQUESTS,
+        &helpers::SECONDS,
         &UNKNOWN,
     ],
     options: &[],
@@ -103,43 +106,6 @@ static RELOADS: Metric = Metric::counter(
     "Times that the configuration was read again.",
     &[Label::fixed("result", &["changed", "unchanged", "refused"])],
 )
-.since(Since::Start);
-const OUTPUT: &[Label] = &[Label::bounded("output", 16)];
-static OUTPUT_WRITTEN: Metric =
-    Metric::counter("agent_output_written_total", "Pages of pipelines that an output wrote.", OUTPUT)
-        .since(Since::Start);
-static OUTPUT_DROPPED: Metric = Metric::counter(
-    "agent_output_dropped_total",
-    "Pages of pipelines for which an output had no room, or which it could not write.",
-    OUTPUT,
-)
-.since(Since::Start);
-static OUTPUT_ERRORS: Metric =
-    Metric::counter("agent_output_errors_total", "Attempts of an output to write that failed.", OUTPUT)
-        .since(Since::Start);
-static HELPERS: Metric =
-    Metric::gauge("agent_helpers", "Processes that execute checks, in containers or beside the agent.", &[]);
-static HELPERS_STARTED: Metric =
-    Metric::counter("agent_helpers_started_total", "Such processes that were started.", &[])
-        .since(Since::Start);
-static HELPERS_KILLED: Metric = Metric::counter(
-    "agent_helpers_killed_total",
-    "Such processes that were ended by the agent: for what went wrong with a check, or for want of room.",
-    &[Label::bounded("reason", 8)],
-)
-.since(Since::Start);
-static HELPER_REQUESTS: Metric = Metric::counter(
-    "agent_helper_requests_total",
-    "Checks that were asked for, by what came of it: an answer, whatever it says of the target, or why there is none.",
-    &[Label::bounded("result", 8)],
-)
-.since(Since::Start);
-static HELPER_SECONDS: Metric = Metric::counter(
-    "agent_helper_seconds_total",
-    "Time that checks took, waiting for a process that executes them included.",
-    &[],
-)
-.unit(Unit::Seconds)
 .since(Since::Start);
 const INPUT: &[Label] = &[Label::bounded("input", 64)];
 

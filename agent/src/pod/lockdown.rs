@@ -86,6 +86,9 @@ pub(super) fn lock(host: &Host, needs: Needs, place: &Place, connection: &OwnedF
     if !is_locked {
         return Err(Refusal::Enter("privileges are still there after they were given up".to_owned()));
     }
+    if !needs.executes() {
+        sys::forbid_changes().map_err(failed("landlock"))?;
+    }
     host.filters.apply(needs.executes()).map_err(failed("seccomp"))
 }
 

@@ -81,7 +81,7 @@ pub(super) struct Host {
 
 struct Spawner {
     control: OwnedFd,
-    deaths: SignalFd,
+    signals: SignalFd,
     host: Host,
     helpers: Vec<Running>,
     unsent: VecDeque<Notice>,
@@ -115,7 +115,8 @@ impl Spawner {
         if socket_type(&control)? != SocketType::SEQPACKET {
             return Err(io::Error::other("not started by the agent"));
         }
-        set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // Not the one that nobody can catch: there may be something to clear away.
+        set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         setsid()?;
         umask(Mode::from_raw_mode(0o077));
@@ -124,9 +125,9 @@ impl Spawner {
         // A backtrace would open files, and nobody reads it.
         std::panic::set_hook(Box::new(|_| {}));
         let missing = keep_capabilities()?;
-        let mask = SigSet::from_iter([Signal::SIGCHLD]);
+        let mask = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
         mask.thread_block()?;
-        let deaths = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let host = Host {
             proc: openat(CWD, "/proc", flags, Mode::empty())?,
@@ -137,7 +138,7 @@ impl Spawner {
             checks,
         };
         let unsent = VecDeque::from([Notice::Ready { missing: missing.bits() }]);
-        Ok(Self { control, deaths, host, helpers: Vec::new(), unsent })
+        Ok(Self { control, signals, host, helpers: Vec::new(), unsent })
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -146,15 +147,15 @@ impl Spawner {
             let wanted = if self.unsent.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
             let mut sources = [
                 PollFd::new(self.control.as_fd(), PollFlags::POLLIN | wanted),
-                PollFd::new(self.deaths.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut sources, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            while let Ok(Some(_)) = self.deaths.read_signal() {}
+            let is_to_end = self.hear();
             self.reap();
-            if !self.obey()? {
+            if is_to_end || !self.obey()? {
                 break;
             }
         }
@@ -168,15 +169,24 @@ impl Spawner {
         while !self.helpers.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            match poll(&mut [PollFd::new(self.deaths.as_fd(), PollFlags::POLLIN)], timeout) {
+            match poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout) {
                 Ok(0) => break,
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            while let Ok(Some(_)) = self.deaths.read_signal() {}
+            self.hear();
             self.reap();
         }
         Ok(())
+    }
+
+    /// Takes the signals that have come. True when one says that it is time to end.
+    fn hear(&self) -> bool {
+        let mut is_to_end = false;
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            is_to_end |= signal.ssi_signo == Signal::SIGTERM as u32;
+        }
+        is_to_end
     }
 
     /// Does what the agent wants, as far as it has said so. False when the agent is gone.

@@ -18,6 +18,7 @@ use crate::{
 pub(crate) const TESTS: &[Test] = &[
     ("a_helper_that_hangs_is_killed_at_the_deadline", a_helper_that_hangs_is_killed_at_the_deadline),
     ("what_a_program_has_started_ends_with_it", what_a_program_has_started_ends_with_it),
+    ("what_a_program_has_started_ends_with_the_spawner", what_a_program_has_started_ends_with_the_spawner),
     ("a_helper_that_is_killed_is_replaced", a_helper_that_is_killed_is_replaced),
     ("a_helper_leaves_with_its_target", a_helper_leaves_with_its_target),
     ("requests_of_a_target_share_few_helpers", requests_of_a_target_share_few_helpers),
@@ -62,6 +63,29 @@ fn what_a_program_has_started_ends_with_it() {
     while running_in(target.pid()) > before {
         assert!(begun.elapsed() < Duration::from_secs(10), "{} run", running_in(target.pid()));
     }
+}
+
+fn what_a_program_has_started_ends_with_the_spawner() {
+    let (crew, target) = (Crew::new(), Running::start(&["net", "pid", "mnt"]));
+    let before = running_in(target.pid());
+    let script = "run sleep 1000 & setsid sh -c 'sleep 1000 & sleep 1000' & setsid sleep 1000";
+    let (target_of, request) = (target.target(), request(script, Duration::from_secs(20)));
+    crew.wait(async {
+        // Whether it can still say that its program was killed is a matter of who is faster.
+        let ((), _result) = tokio::join!(
+            async {
+                while running_in(target.pid()) < before + 4 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                for spawner in spawners() {
+                    kill(Pid::from_raw(i32::try_from(spawner).unwrap()), Signal::SIGTERM).unwrap();
+                }
+            },
+            crew.helpers.execute(&target_of, &EXEC, &request)
+        );
+    });
+    drop(crew);
+    assert_eq!((running_in(target.pid()), spawners().len()), (before, 0));
 }
 
 /// Processes in the PID namespace of this one, zombies included.

@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("rights_are_nobodys_or_the_targets", rights_are_nobodys_or_the_targets),
     ("nothing_of_the_host_is_there", nothing_of_the_host_is_there),
     ("hostile_calls_end_a_helper_and_others_are_refused", hostile_calls_end_a_helper_and_others_are_refused),
+    ("no_file_of_the_target_is_changed", no_file_of_the_target_is_changed),
     ("memory_is_bounded", memory_is_bounded),
     ("the_spawner_keeps_little", the_spawner_keeps_little),
     ("without_privileges_there_are_checks_of_the_host", without_privileges_there_are_checks_of_the_host),
@@ -97,6 +98,16 @@ fn nothing_of_the_host_is_there() {
     assert!(ask("write /new").is_err());
     let here = fs::read("/etc/passwd").unwrap().len();
     assert_eq!(ask("inside /etc/passwd"), Ok(here as f64), "the target has the host's files here");
+}
+
+fn no_file_of_the_target_is_changed() {
+    let (crew, target) = (Crew::new(), Running::start(&["mnt"]));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new");
+    // It is root's, as the target is.
+    let error = crew.ask(&target.target(), &FILES, &format!("change .{}", path.display())).unwrap_err();
+    assert!(matches!(&error, HelperError::Failed(why) if why.contains("Permission denied")), "{error}");
+    assert!(!path.exists());
 }
 
 fn hostile_calls_end_a_helper_and_others_are_refused() {

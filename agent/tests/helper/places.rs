@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_target_in_the_network_of_the_host_is_entered", a_target_in_the_network_of_the_host_is_entered),
     ("what_is_not_as_expected_is_not_entered", what_is_not_as_expected_is_not_entered),
     ("a_sandbox_is_not_entered", a_sandbox_is_not_entered),
+    ("the_agents_own_binary_is_a_spawner", the_agents_own_binary_is_a_spawner),
     ("programs_run_as_the_target_where_it_is", programs_run_as_the_target_where_it_is),
 ];
 
@@ -101,6 +102,21 @@ fn a_sandbox_is_not_entered() {
     let error = crew.ask(&Target::Container(Arc::new(sandboxed)), &NET, "who").unwrap_err();
     assert_eq!(error, HelperError::Unsupported("runs under gVisor".to_owned()));
     assert_eq!(crew.helpers.running(), 0, "nothing was started for it");
+}
+
+fn the_agents_own_binary_is_a_spawner() {
+    use pitot::{input::check::CHECKS, input::check::Request, pod::Helpers};
+    let crew = Crew::new();
+    let target = Running::start(&["net"]);
+    let agent = std::path::Path::new(env!("CARGO_BIN_EXE_pitot"));
+    let helpers = Helpers::start_from(agent, CHECKS, 8).unwrap();
+    for known in CHECKS {
+        let request = Request { input: known.def.name.to_owned(), body: b"{}".to_vec(), timeout: LONG };
+        // It is the check that decides what it makes of such a request.
+        let result = crew.wait(helpers.execute(&target.target(), &NET, &request));
+        assert!(matches!(result, Ok(_) | Err(HelperError::Failed(_))), "{}: {result:?}", known.def.name);
+    }
+    assert_eq!(helpers.running(), 1);
 }
 
 fn programs_run_as_the_target_where_it_is() {
