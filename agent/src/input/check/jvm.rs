@@ -48,6 +48,8 @@ const MOST: u32 = 20;
 const LONGEST: u64 = 1 << 20;
 /// The line of numbers of a process is never longer.
 const LONGEST_STAT: u64 = 4096;
+/// By then a machine has told what it will tell.
+const SETTLED: Duration = Duration::from_secs(5);
 /// Between the clock of the machine and that of its process.
 const TOLERANCE: Duration = Duration::from_secs(1);
 
@@ -143,6 +145,10 @@ fn look(
         Err(Flaw::Starting) => return Ok(Err("starting")),
         Err(Flaw::Format) => return Ok(Err("format")),
     };
+    // It says what was started only a moment after it says anything. One that is part of another program never does.
+    if machine.main().is_empty() && machine.uptime().is_none_or(|uptime| uptime < SETTLED) {
+        return Ok(Err("starting"));
+    }
     // The number of the process is that of another one now.
     let longer = |uptime| process.age().is_none_or(|age| uptime > age + TOLERANCE);
     if report.has(pid) || machine.uptime().is_some_and(longer) {

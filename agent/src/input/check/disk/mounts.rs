@@ -51,7 +51,8 @@ impl Mounts {
             if !PROMPT.contains(&parsed.fstype) && doubtful.len() < MOST as usize {
                 doubtful.push(point.clone());
             }
-            if points.matches(&point) || types.matches(parsed.fstype) {
+            // The short text first: most of a table is no more than that.
+            if types.matches(parsed.fstype) || points.matches(&point) {
                 continue;
             }
             let names = (text(&point), text(&mountinfo::unescape(parsed.device)), text(parsed.fstype));

@@ -96,6 +96,18 @@ fn files_that_were_left_behind_are_not_reported() {
 }
 
 #[test]
+fn a_name_is_waited_for_but_not_for_ever() {
+    let tree = tree();
+    let mut counters =
+        [("sun.os.hrt.frequency", Value::Number(1000)), ("sun.os.hrt.ticks", Value::Number(500))];
+    tree.write("tmp/hsperfdata_app/7", &file(true, &counters));
+    assert_eq!(left_out(&check(&tree).unwrap(), "starting"), Some(1.0));
+    counters[1].1 = Value::Number(6000);
+    tree.write("tmp/hsperfdata_app/7", &file(true, &counters));
+    assert_eq!(check(&tree).unwrap().number("uptime_seconds", &["7", ""]), Some(6.0));
+}
+
+#[test]
 fn hostile_files_cost_themselves() {
     let tree = tree();
     tree.write("tmp/hsperfdata_good/7", &file(true, SMALL));

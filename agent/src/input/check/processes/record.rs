@@ -38,6 +38,12 @@ impl Record {
         Some(Self { state, parent, threads, started, resident: u64::try_from(resident).unwrap_or(0) })
     }
 
+    /// The name in the line, which whoever has it may change.
+    pub(crate) fn name(line: &[u8]) -> Option<&[u8]> {
+        let (start, end) = (line.iter().position(|&b| b == b'(')?, line.iter().rposition(|&b| b == b')')?);
+        line.get(start + 1..end)
+    }
+
     /// For how long it has been there.
     pub(crate) fn age(&self) -> Option<Duration> {
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME).ok().map(Duration::from)?;
@@ -70,6 +76,8 @@ mod tests {
     fn a_name_may_hold_brackets_and_blanks() {
         let record = Record { state: b'S', parent: 1, threads: 7, started: 12345, resident: 811 };
         assert_eq!(Record::parse(LINE), Some(record));
+        assert_eq!(Record::name(LINE), Some(&b"a) b (c)"[..]));
+        assert_eq!(Record::name(b")("), None);
         assert_eq!(Record::parse(b"42 (cut off) S 1 42"), None);
         assert_eq!(Record::parse(b""), None);
     }
@@ -91,7 +99,7 @@ mod tests {
         #[test]
         fn any_bytes_are_a_record_or_none(bytes: Vec<u8>, text in "[0-9 ()SR-]{0,120}") {
             for bytes in [&bytes[..], text.as_bytes()] {
-                let _ = (Record::parse(bytes), open_files_limit(bytes));
+                let _ = (Record::parse(bytes), Record::name(bytes), open_files_limit(bytes));
             }
         }
     }

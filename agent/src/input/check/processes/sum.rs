@@ -20,6 +20,22 @@ pub(super) const STATES: &[&str] = &["R", "S", "D", "T", "t", "X", "Z", "P", "I"
 /// A line or a table of one process is never longer.
 const LONGEST: u64 = 16 << 10;
 
+/// Helpers that are in the namespace to look at it. Whoever came from outside has no parent there, which a target's
+/// own processes cannot bring about; of these, helpers have the name that this one has.
+struct Guests(Option<Vec<u8>>);
+
+impl Guests {
+    fn of(procfs: &Dir) -> Self {
+        let own = procfs.read(&format!("{}/stat", std::process::id()), LONGEST).ok();
+        let is_guest = |line: &Vec<u8>| Record::parse(line).is_some_and(|own| own.parent == 0);
+        Self(own.filter(is_guest).and_then(|line| Record::name(&line).map(<[u8]>::to_vec)))
+    }
+
+    fn has(&self, line: &[u8], record: Record) -> bool {
+        record.parent == 0 && self.0.is_some() && Record::name(line) == self.0.as_deref()
+    }
+}
+
 /// What all processes have together.
 #[derive(Debug, Default)]
 pub(super) struct Sum {
@@ -51,6 +67,7 @@ impl Sum {
     /// Reads what every process tells, of `most` processes.
     pub(super) fn of(procfs: &Dir, most: u64, deadline: Instant) -> io::Result<Self> {
         let mut sum = Self::default();
+        let guests = Guests::of(procfs);
         let listing =
             openat(procfs, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         for entry in rustix::fs::Dir::new(listing)? {
@@ -73,6 +90,9 @@ impl Sum {
                     "the kernel's line of process {name} has another form"
                 )));
             };
+            if guests.has(&line, record) {
+                continue;
+            }
             sum.add(record);
             sum.add_files(procfs, name);
         }

@@ -101,6 +101,20 @@ fn processes_past_the_bound_are_counted() {
 }
 
 #[test]
+fn helpers_in_the_namespace_are_guests() {
+    let line = |name: &str, parent: u32| LINE.replace("(x) Z 1", &format!("({name}) S {parent}"));
+    let own = format!("{}/stat", std::process::id());
+    let (first, other, shell, child) = (line("init", 0), line("me", 0), line("sh", 0), line("me", 1));
+    let mut files = vec![("1/stat", &*first), ("2/stat", &*other), ("3/stat", &*shell), ("4/stat", &*child)];
+    let (guest, native) = (line("me", 0), line("me", 1));
+    files.push((&own, &*guest));
+    // Somebody's shell in the container belongs to it, and so does who only has the name.
+    assert_eq!(check(Tree::new(&files).path()).unwrap().number("present", &[]), Some(3.0));
+    files[4].1 = &native;
+    assert_eq!(check(Tree::new(&files).path()).unwrap().number("present", &[]), Some(5.0));
+}
+
+#[test]
 fn nothing_found_out_is_an_error() {
     assert!(check(Tree::new(&[("version", "x")]).path()).is_err());
     assert!(check(Tree::new(&[("1/stat", "1 (x) S")]).path()).is_err());
