@@ -60,7 +60,6 @@ pub static DEF: InputDef = InputDef {
         &CLASHES,
         &DUPLICATES,
         &HTTP_REFUSED,
-        &METADATA_LEFT_OUT,
         &HTTP_ACCEPT_ERRORS,
         &CPU_SECONDS,
         &ENCODE_CPU,
@@ -268,12 +267,6 @@ static HTTP_REFUSED: Metric = Metric::counter(
 static HTTP_ACCEPT_ERRORS: Metric =
     Metric::counter("agent_http_accept_errors_total", "Connections that could not be accepted.", &[])
         .since(Since::Start);
-static METADATA_LEFT_OUT: Metric = Metric::counter(
-    "agent_container_metadata_left_out_total",
-    "Labels and annotations of containers and pods that were left out because they are too long or too many.",
-    &[],
-)
-.since(Since::Start);
 static CPU_SECONDS: Metric = Metric::counter(
     "agent_cpu_seconds_total",
     "CPU time of the agent's own threads; what kernel programs take is charged to whoever triggers them.",

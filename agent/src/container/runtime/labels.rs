@@ -1,4 +1,4 @@
-//! What Kubernetes writes on containers, and how much of what anybody writes there is kept.
+//! What Kubernetes writes on containers, and how much of what anybody writes there is remembered.
 
 use std::collections::BTreeMap;
 
@@ -14,31 +14,24 @@ const POD_NAME: &str = "io.kubernetes.pod.name";
 const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const POD_UID: &str = "io.kubernetes.pod.uid";
 
-/// Entries of a map that are kept.
+/// Entries of a map that are remembered: more than discovery keeps.
 const MOST: usize = 128;
-/// Bytes of a name or a value that is kept: what is longer is a document, as the whole manifest of a pod is.
+/// Bytes of a text that discovery keeps: what is longer is a document, as the whole manifest of a pod is.
 const LONGEST: usize = 1024;
 
-/// What the owner of a container has written on it, within bounds: what is too long or too much is left out and counted.
+/// What the owner of a container has written on it, as far as it has to be remembered: discovery leaves out what is too
+/// long or too much and counts it, so that has to be seen of it, and no more.
 pub(super) fn bounded(written: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
-    let mut kept = BTreeMap::new();
-    let mut left_out = 0;
-    for (name, value) in written {
-        if kept.len() < MOST && name.len() <= LONGEST && value.len() <= LONGEST {
-            kept.insert(name, value);
-        } else {
-            left_out += 1;
-        }
-    }
-    if left_out > 0 {
-        metrics::counter!("pitot_agent_container_metadata_left_out_total").increment(left_out);
-    }
-    kept
+    written.into_iter().take(MOST).map(|(key, value)| (name(key), name(value))).collect()
 }
 
-/// A name, unless it is too long to be one.
-pub(super) fn name(text: String) -> String {
-    if text.len() <= LONGEST { text } else { String::new() }
+/// A name or a value, of which discovery sees whether it is too long.
+pub(super) fn name(mut text: String) -> String {
+    if let Some(end) = (LONGEST + 1..text.len()).find(|at| text.is_char_boundary(*at)) {
+        text.truncate(end);
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// The pod that the labels of a container name, without what only its sandbox or the kubelet knows.
@@ -51,6 +44,7 @@ pub(super) fn pod(labels: &BTreeMap<String, String>) -> Option<Pod> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::{merge::Told, source::Description};
 
     fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
         entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -70,13 +64,19 @@ mod tests {
     }
 
     #[test]
-    fn documents_and_floods_are_left_out() {
-        let long = "x".repeat(LONGEST + 1);
+    fn of_documents_and_floods_it_is_seen_that_they_are() {
+        let long = "\u{e9}".repeat(100 * LONGEST);
         let fits = "x".repeat(LONGEST);
-        let kept = bounded(map(&[("manifest", &long), ("app", &fits), (&long, "y")]));
-        assert_eq!(kept.keys().collect::<Vec<_>>(), ["app"]);
-        let many = (0..10 * MOST).map(|n| (format!("label{n:05}"), "1".to_owned()));
-        assert_eq!(bounded(many).len(), MOST);
-        assert_eq!(name(long), "");
+        let cut = bounded(map(&[("manifest", &long), ("app", &fits), (&long, "y")]));
+        assert!(cut.iter().all(|(key, value)| key.len() + value.len() < 2 * LONGEST));
+        assert_eq!(cut["app"], fits);
+        let many = bounded((0..10 * MOST).map(|n| (format!("label{n:05}"), "1".to_owned())));
+        assert_eq!(many.len(), MOST);
+
+        let mut told = Told::default();
+        let description = Description { labels: cut, name: name(long), ..Description::default() };
+        assert_eq!(told.take(0, description), 3);
+        let flood = Description { annotations: many, ..Description::default() };
+        assert!(told.take(0, flood) > 0);
     }
 }

@@ -29,7 +29,7 @@ impl Endpoint {
         if authority.contains('@') {
             return Err(format!("`{url}` must not have a user: the token is in `kubelet_token_file`"));
         }
-        let host = uri.host().ok_or_else(wrong)?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let target = match uri.path_and_query().map_or("/", |path| path.as_str()) {
             "/" => "/pods",
@@ -71,7 +71,16 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for url in ["", "kubelet", "127.0.0.1:10250", "ftp://x", "https://", "https://u:p@x", "https://x y"] {
+        for url in [
+            "",
+            "kubelet",
+            "127.0.0.1:10250",
+            "ftp://x",
+            "https://",
+            "https://u:p@x",
+            "https://x y",
+            "http://:1",
+        ] {
             assert!(Endpoint::parse(url).is_err(), "{url}");
         }
     }
