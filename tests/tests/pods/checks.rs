@@ -38,7 +38,6 @@ pub(crate) fn each_pod_answers_for_itself(lab: &Lab) {
 input = "httpcheck"
 interval = "200ms"
 url = "http://127.0.0.1:8080/{pod}"
-body_regex = "^{pod}\\s*$"
 target = { namespace = "default", pod = "web-*" }
 [pipeline.other]
 input = "httpcheck"

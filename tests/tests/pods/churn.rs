@@ -26,7 +26,6 @@ input = "httpcheck"
 interval = "20ms"
 timeout = "1s"
 url = "http://127.0.0.1:8080/{pod}"
-body_regex = "^{pod}\\s*$"
 target = { namespace = "default", pod = "churn-*" }
 "#,
         ),
