@@ -11,7 +11,7 @@ use std::{
 use rustix::thread::CapabilitySet;
 use tokio::{
     sync::Semaphore,
-    time::{sleep, timeout_at},
+    time::{sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -34,6 +34,8 @@ use crate::{
 
 /// Helpers of a kind in one container, at the most; further requests wait.
 const SEATS: usize = 3;
+/// How long a request waits for a helper that is busy before there is another one: most are back by then.
+const SOON: Duration = Duration::from_millis(25);
 /// How often is looked whether there is room again.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long is waited for the spawner to say how a helper ended.
@@ -53,6 +55,8 @@ struct Key {
 #[derive(Debug)]
 struct Room {
     seats: Arc<Semaphore>,
+    /// How many seats there are.
+    wide: usize,
     idle: Vec<Client>,
     /// The network namespace that the first one found. The others have to find the same.
     net: Option<u64>,
@@ -128,7 +132,14 @@ impl Pool {
             }
         };
         let seats = self.seats(&key);
-        let _seat = seats.acquire().await.map_err(|error| HelperError::Failed(error.to_string()))?;
+        let seat = match timeout(SOON, seats.acquire()).await {
+            Ok(seat) => seat,
+            Err(_elapsed) => {
+                self.widen(&key);
+                seats.acquire().await
+            }
+        };
+        let _seat = seat.map_err(|error| HelperError::Failed(error.to_string()))?;
         loop {
             let idle = self.idle(&key);
             let is_new = idle.is_none();
@@ -179,6 +190,16 @@ impl Pool {
         let mut state = self.lock();
         self.hear(&mut state);
         Arc::clone(&state.room(key).seats)
+    }
+
+    /// Another seat, if there may be one.
+    fn widen(&self, key: &Key) {
+        let mut state = self.lock();
+        let room = state.room(key);
+        if room.wide < SEATS {
+            room.wide += 1;
+            room.seats.add_permits(1);
+        }
     }
 
     /// The one that was used last: the others get the chance to leave.
@@ -301,7 +322,7 @@ impl Pool {
 impl State {
     fn room(&mut self, key: &Key) -> &mut Room {
         self.rooms.entry(key.clone()).or_insert_with(|| Room {
-            seats: Arc::new(Semaphore::new(SEATS)),
+            seats: Arc::new(Semaphore::new(1)), wide: 1,
             idle: Vec::new(),
             net: None,
         })

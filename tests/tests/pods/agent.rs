@@ -10,7 +10,6 @@ use std::{
 };
 
 use tempfile::TempDir;
-use xtask::pods::Lab;
 
 use crate::{built, page::Page};
 
@@ -19,26 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A running one.
-pub(crate) struct Agent<'l> {
-    lab: &'l Lab,
-    in_host_network: bool,
+pub(crate) struct Agent {
     folder: TempDir,
     child: Child,
     address: Option<SocketAddr>,
 }
 
-impl<'l> Agent<'l> {
+impl Agent {
     /// Starts one with these pipelines.
-    pub(crate) fn start(lab: &'l Lab, config: &str) -> Self {
-        Self::start_where(lab, config, false)
-    }
-
-    /// Starts one that has the network of the runtimes, as an agent has on a node.
-    pub(crate) fn start_in_host_network(lab: &'l Lab, config: &str) -> Self {
-        Self::start_where(lab, config, true)
-    }
-
-    fn start_where(lab: &'l Lab, config: &str, in_host_network: bool) -> Self {
+    pub(crate) fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pitot.toml");
         fs::write(&file, config).unwrap();
@@ -49,9 +37,7 @@ impl<'l> Agent<'l> {
         command
             .stdout(File::create("/dev/null").unwrap())
             .stderr(File::create(folder.path().join("log")).unwrap());
-        let mut start = || Ok(command.spawn()?);
-        let child = if in_host_network { lab.in_host_network(start) } else { start() };
-        let mut agent = Self { lab, in_host_network, folder, child: child.unwrap(), address: None };
+        let mut agent = Self { folder, child: command.spawn().unwrap(), address: None };
         let began = Instant::now();
         while agent.address.is_none() {
             let log = agent.log();
@@ -76,16 +62,11 @@ impl<'l> Agent<'l> {
 
     fn get(&self, path: &str) -> String {
         let address = self.address.unwrap();
-        let ask = || {
-            let mut stream = TcpStream::connect(address)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer)?;
-            Ok(String::from_utf8(answer)?)
-        };
-        let answer = if self.in_host_network { self.lab.in_host_network(ask) } else { ask() };
-        let answer = answer.unwrap_or_else(|error: anyhow::Error| panic!("{error:#}: {}", self.log()));
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{error}: {}", self.log()));
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         body.to_owned()
@@ -104,7 +85,7 @@ impl<'l> Agent<'l> {
                 return page;
             }
             if began.elapsed() > PATIENCE {
-                let checks = page.beginning("pitot_httpcheck_") + &page.beginning("pitot_agent_pod");
+                let checks = page.beginning("pitot_httpcheck_") + &page.beginning("pitot_agent_containers");
                 panic!("it never holds that {what}:\n{checks}\n{}\n{}", self.get("/status"), self.log());
             }
             thread::sleep(POLL);
@@ -127,7 +108,7 @@ impl<'l> Agent<'l> {
     }
 }
 
-impl Drop for Agent<'_> {
+impl Drop for Agent {
     fn drop(&mut self) {
         let helpers = self.helpers();
         let _ended = self.child.kill();

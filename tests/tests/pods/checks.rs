@@ -1,20 +1,31 @@
 //! Checks in pods, by the agent's own program.
 
-use std::fs;
+use std::{fs, net::TcpListener, path::Path, process};
 
 use xtask::pods::{ContainerSpec, Lab, Pod, PodSpec};
 
 use crate::agent::Agent;
 
-/// A configuration that knows the lab's containerd, and more lines.
+/// The namespace of the pods of these tests: others may run containers on the same machine.
+pub(crate) fn space() -> String {
+    format!("pitot-tests-{}", process::id())
+}
+
+/// A configuration that knows the lab's containerd, and more lines, in which `SPACE` is the namespace.
 pub(crate) fn config(lab: &Lab, more: &str) -> String {
-    format!("[pods]\nsockets = [\"{}\"]\n{more}", lab.cri_socket().display())
+    sockets(&lab.cri_socket(), more)
+}
+
+/// The same with the socket of somebody else.
+pub(crate) fn sockets(socket: &Path, more: &str) -> String {
+    let socket = socket.display();
+    format!("[pods]\nsockets = [\"{socket}\"]\n{more}").replace("SPACE", &space())
 }
 
 /// A pipeline of a check that is made so often.
 pub(crate) fn pipeline(name: &str, input: &str, interval: &str, target: &str, options: &str) -> String {
     format!(
-        "[pipeline.{name}-in-pods]\ninput = \"{input}\"\ninterval = \"{interval}\"\ntarget = {{ {target} }}\n{options}\n"
+        "[pipeline.{name}-in-pods]\ninput = \"{input}\"\ninterval = \"{interval}\"\ntarget = {{ namespace = \"SPACE\", {target} }}\n{options}\n"
     )
 }
 
@@ -23,37 +34,35 @@ pub(crate) fn web(lab: &Lab, name: &str) -> Pod {
     let line = format!(
         "mkdir -p /www && echo {name} | tee /www/index.html > /www/{name} && exec httpd -f -p 8080 -h /www"
     );
-    lab.pod(&PodSpec::new("default", name).label("app", "web").with(ContainerSpec::shell("server", &line)))
+    lab.pod(&PodSpec::new(&space(), name).label("app", "web").with(ContainerSpec::shell("server", &line)))
         .unwrap()
 }
 
 pub(crate) fn each_pod_answers_for_itself(lab: &Lab) {
     let pods = ["web-a", "web-b"].map(|name| web(lab, name));
-    let agent = Agent::start(
+    let agent = Agent::start(&config(
         lab,
-        &config(
-            lab,
-            r#"
+        r#"
 [pipeline.own]
 input = "httpcheck"
 interval = "200ms"
 url = "http://127.0.0.1:8080/{pod}"
-target = { namespace = "default", pod = "web-*" }
+target = { namespace = "SPACE", pod = "web-*" }
 [pipeline.other]
 input = "httpcheck"
 prefix = "other_"
 interval = "200ms"
 url = "http://127.0.0.1:8080/web-a"
-target = { labels = { app = "web" } }
+target = { namespace = "SPACE", labels = { app = "web" } }
 [pipeline.dial]
 input = "dialcheck"
 interval = "200ms"
 ports = ["8080"]
-target = { namespace = "default", pod = "web-*", container = "server" }
+target = { namespace = "SPACE", pod = "web-*", container = "server" }
 "#,
-        ),
-    );
-    let (a, b) = ([("namespace", "default"), ("pod", "web-a")], [("namespace", "default"), ("pod", "web-b")]);
+    ));
+    let space = space();
+    let (a, b) = ([("namespace", &*space), ("pod", "web-a")], [("namespace", &*space), ("pod", "web-b")]);
     let page = agent.wait("both pods answer", |page| {
         page.value("pitot_httpcheck_up", &a) == Some(1.0)
             && page.value("pitot_httpcheck_up", &b) == Some(1.0)
@@ -77,7 +86,7 @@ pub(crate) fn every_check_runs_in_a_pod(lab: &Lab) {
     let mut more = String::new();
     let checks = [
         ("dialcheck", "ports = [\"8080\"]", "up"),
-        ("ping", "hosts = [\"127.0.0.1\"]", "up"),
+        ("ping", "hosts = [\"127.0.0.1\"]", ""),
         ("sockets", "", ""),
         ("processes", "", "present"),
         ("disk", "", ""),
@@ -85,9 +94,15 @@ pub(crate) fn every_check_runs_in_a_pod(lab: &Lab) {
         ("dns", "names = [\"localhost\"]", ""),
     ];
     for (check, options, _) in checks {
-        more += &pipeline(check, check, "500ms", "pod = \"every\", container = \"server\"", options);
+        more += &pipeline(
+            &format!("of_{check}"),
+            check,
+            "500ms",
+            "pod = \"every\", container = \"server\"",
+            options,
+        );
     }
-    let agent = Agent::start(lab, &config(lab, &more));
+    let agent = Agent::start(&config(lab, &more));
     let target = [("pod", "every")];
     for (check, _, metric) in checks {
         let name = |metric: &str| format!("pitot_{check}_{metric}");
@@ -106,25 +121,22 @@ pub(crate) fn nothing_is_needed_of_an_image(lab: &Lab) {
     fs::create_dir_all(&served).unwrap();
     fs::write(served.join("index.html"), "little").unwrap();
     let container = ContainerSpec { user: Some(65_532), ..ContainerSpec::distroless("server", 8080, served) };
-    let pod = lab.pod(&PodSpec::new("default", "little").with(container)).unwrap();
-    let agent = Agent::start(
+    let pod = lab.pod(&PodSpec::new(&space(), "little").with(container)).unwrap();
+    let agent = Agent::start(&config(
         lab,
-        &config(
-            lab,
-            r#"
+        r#"
 [pipeline.web]
 input = "httpcheck"
 interval = "200ms"
 url = "http://127.0.0.1:8080/"
 body_regex = "little"
-target = { pod = "little" }
+target = { namespace = "SPACE", pod = "little" }
 [pipeline.inside]
 input = "processes"
 interval = "200ms"
-target = { pod = "little", container = "server" }
+target = { namespace = "SPACE", pod = "little", container = "server" }
 "#,
-        ),
-    );
+    ));
     let pod_label = [("pod", "little")];
     agent.wait("it answers", |page| {
         page.value("pitot_httpcheck_up", &pod_label) == Some(1.0)
@@ -134,18 +146,13 @@ target = { pod = "little", container = "server" }
 }
 
 pub(crate) fn a_pod_with_the_hosts_network(lab: &Lab) {
-    let spec = PodSpec { host_network: true, ..PodSpec::new("kube-system", "proxy") };
-    let pod = lab.pod(&spec.with(ContainerSpec::web("server", 8090, "proxy"))).unwrap();
-    // A port that only the host's network has, which this pod shares.
-    let lines = r#"
-[pipeline.web]
-input = "httpcheck"
-interval = "200ms"
-url = "http://127.0.0.1:8090/"
-body_regex = "proxy"
-target = { namespace = "kube-system" }
-"#;
-    let agent = Agent::start_in_host_network(lab, &config(lab, lines));
+    // One that nobody listens on now.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let spec = PodSpec { host_network: true, ..PodSpec::new(&space(), "proxy") };
+    let pod = lab.pod(&spec.with(ContainerSpec::web("server", port, "proxy"))).unwrap();
+    let options = format!("url = \"http://127.0.0.1:{port}/\"\nbody_regex = \"proxy\"");
+    let agent =
+        Agent::start(&config(lab, &pipeline("web", "httpcheck", "200ms", "pod = \"proxy\"", &options)));
     agent.wait("it answers", |page| page.value("pitot_httpcheck_up", &[("pod", "proxy")]) == Some(1.0));
     pod.delete().unwrap();
 }
@@ -157,24 +164,21 @@ pub(crate) fn a_pod_that_is_down_delays_nobody(lab: &Lab) {
         let line = format!(
             "mkdir -p /www/cgi-bin; printf '{script}' > {page}; chmod +x {page}; exec httpd -f -p 8080 -h /www"
         );
-        lab.pod(&PodSpec::new("default", name).with(ContainerSpec::shell("server", &line))).unwrap()
+        lab.pod(&PodSpec::new(&space(), name).with(ContainerSpec::shell("server", &line))).unwrap()
     };
     let dead = server("slow-dead", "#!/bin/sh\\nexec sleep 1000\\n");
     let alive = server("slow-alive", "#!/bin/sh\\necho Content-Type: text/plain; echo; echo ok\\n");
-    let agent = Agent::start(
+    let agent = Agent::start(&config(
         lab,
-        &config(
-            lab,
-            r#"
+        r#"
 [pipeline.web]
 input = "httpcheck"
 interval = "200ms"
 timeout = "2s"
 url = "http://127.0.0.1:8080/cgi-bin/x"
-target = { pod = "slow-*" }
+target = { namespace = "SPACE", pod = "slow-*" }
 "#,
-        ),
-    );
+    ));
     let (up, checks) = ("pitot_httpcheck_up", "pitot_httpcheck_checks_total");
     let (dead_label, alive_label) = ([("pod", "slow-dead")], [("pod", "slow-alive")]);
     let page = agent.wait("one is up, and the other is not", |page| {

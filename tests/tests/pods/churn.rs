@@ -16,20 +16,17 @@ const AT_ONCE: usize = 12;
 const WRONG: [&str; 2] = ["status", "body"];
 
 pub(crate) fn no_check_is_made_in_the_wrong_pod(lab: &Lab) {
-    let agent = Agent::start(
+    let agent = Agent::start(&config(
         lab,
-        &config(
-            lab,
-            r#"
+        r#"
 [pipeline.web]
 input = "httpcheck"
 interval = "20ms"
 timeout = "1s"
 url = "http://127.0.0.1:8080/{pod}"
-target = { namespace = "default", pod = "churn-*" }
+target = { namespace = "SPACE", pod = "churn-*" }
 "#,
-        ),
-    );
+    ));
     let mut pods: Vec<Pod> = Vec::new();
     let mut made = 0;
     // Counters of each pod go with it: the highest that was seen of each.

@@ -12,7 +12,7 @@ use crate::{
 const UP: &str = "pitot_httpcheck_up";
 
 /// Nanoseconds of CPU that an agent and its helpers have had.
-fn taken(agent: &Agent<'_>) -> u64 {
+fn taken(agent: &Agent) -> u64 {
     let of = |pid: u32| -> u64 {
         let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
         let times = threads.filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok());
@@ -29,7 +29,7 @@ fn resident(pid: u32) -> u64 {
 }
 
 fn print(lab: &Lab, pods: usize, pipelines: &str, per_pod: usize, measured: Duration) {
-    let agent = Agent::start(lab, &config(lab, pipelines));
+    let agent = Agent::start(&config(lab, pipelines));
     agent.wait("all are up", |page| page.all(UP, &[]).iter().filter(|up| up.value == 1.0).count() == pods);
     // Every helper has been made, and every library touched.
     thread::sleep(measured / 4);

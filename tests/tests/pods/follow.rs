@@ -11,7 +11,7 @@ use xtask::pods::{ContainerSpec, Lab, PodSpec};
 
 use crate::{
     agent::Agent,
-    checks::{config, web},
+    checks::{config, sockets, space, web},
     runtimes::namespace,
 };
 
@@ -21,7 +21,7 @@ const WEB: &str = r#"
 input = "httpcheck"
 interval = "200ms"
 url = "http://127.0.0.1:8080/{pod}"
-target = { namespace = "default", pod = "web-*" }
+target = { namespace = "SPACE", pod = "web-*" }
 "#;
 /// How long ago a runtime has said something.
 const AGE: &str = "pitot_agent_containers_source_age_seconds";
@@ -30,7 +30,7 @@ const CALLS: &str = "pitot_agent_containers_source_calls_total";
 const SOON: Duration = Duration::from_secs(1);
 
 pub(crate) fn pods_are_seen_when_they_start_and_stop(lab: &Lab) {
-    let agent = Agent::start(lab, &config(lab, WEB));
+    let agent = Agent::start(&config(lab, WEB));
     let before = agent.scrape().sum(CALLS, &[]);
     let mut slowest = Duration::ZERO;
     let names = ["web-1", "web-2", "web-3"];
@@ -54,13 +54,13 @@ pub(crate) fn pods_are_seen_when_they_start_and_stop(lab: &Lab) {
 
 pub(crate) fn a_pod_is_deleted_under_a_check(lab: &Lab) {
     // Connections are taken by the kernel, and nobody ever answers.
-    let spec = PodSpec::new("default", "web-stuck");
+    let spec = PodSpec::new(&space(), "web-stuck");
     let line = "mkfifo /tmp/never; exec nc -l -p 8080 < /tmp/never";
     let pod = lab.pod(&spec.with(ContainerSpec::shell("server", line))).unwrap();
     let network = namespace(pod.sandbox.pid, "net");
     let beside = web(lab, "web-beside");
-    let agent = Agent::start(lab, &config(lab, &format!("{WEB}timeout = \"20s\"\n")));
-    let inside = |agent: &Agent<'_>| {
+    let agent = Agent::start(&config(lab, &format!("{WEB}timeout = \"20s\"\n")));
+    let inside = |agent: &Agent| {
         let is_inside = |pid: &u32| {
             fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|namespace| namespace.ino() == network)
         };
@@ -80,7 +80,7 @@ pub(crate) fn a_pod_is_deleted_under_a_check(lab: &Lab) {
 
 pub(crate) fn a_runtime_restarts_under_the_agent(lab: &Lab) {
     let first = web(lab, "web-first");
-    let agent = Agent::start(lab, &config(lab, WEB));
+    let agent = Agent::start(&config(lab, WEB));
     let up =
         |name: &'static str| agent.wait("it is up", |page| page.value(UP, &[("pod", name)]) == Some(1.0));
     up("web-first");
@@ -101,8 +101,7 @@ pub(crate) fn a_runtime_restarts_under_the_agent(lab: &Lab) {
 
 pub(crate) fn there_is_no_runtime(lab: &Lab) {
     let missing = lab.folder().join("missing.sock");
-    let lines = format!("[pods]\nsockets = [\"{}\"]\n{WEB}", missing.display());
-    let agent = Agent::start(lab, &lines);
+    let agent = Agent::start(&sockets(&missing, WEB));
     // The agent says so, and otherwise runs.
     for _ in 0..3 {
         assert_eq!(agent.scrape().value("pitot_agent_input_up", &[("input", "agent")]), Some(1.0));

@@ -6,7 +6,7 @@ use xtask::pods::{ContainerSpec, Lab, PodSpec};
 
 use crate::{
     agent::Agent,
-    checks::{config, pipeline, web},
+    checks::{config, pipeline, space, web},
     runtimes::namespace,
 };
 
@@ -25,7 +25,7 @@ exec /bin/busybox httpd -f -p 8080 -h /www";
 
 pub(crate) fn a_pod_sets_traps(lab: &Lab) {
     let trapped =
-        lab.pod(&PodSpec::new("default", "web-traps").with(ContainerSpec::shell("server", TRAPS))).unwrap();
+        lab.pod(&PodSpec::new(&space(), "web-traps").with(ContainerSpec::shell("server", TRAPS))).unwrap();
     let beside = web(lab, "web-beside");
     let checks = [
         ("dns", "names = [\"web.example\"]"),
@@ -37,14 +37,19 @@ pub(crate) fn a_pod_sets_traps(lab: &Lab) {
     ];
     let mut lines = String::new();
     for (check, options) in checks {
-        let options = format!("timeout = \"1s\"\n{options}");
-        lines += &pipeline(check, check, "300ms", "pod = \"web-traps\", container = \"server\"", &options);
+        lines += &pipeline(
+            &format!("of_{check}"),
+            check,
+            "300ms",
+            "pod = \"web-traps\", container = \"server\"",
+            &options,
+        );
     }
     for (name, pod, path) in [("ready", "web-traps", "ready"), ("beside", "web-beside", "web-beside")] {
         let options = format!("prefix = \"{name}_\"\nurl = \"http://127.0.0.1:8080/{path}\"");
         lines += &pipeline(name, "httpcheck", "200ms", &format!("pod = \"{pod}\""), &options);
     }
-    let agent = Agent::start(lab, &config(lab, &lines));
+    let agent = Agent::start(&config(lab, &lines));
     let target = [("pod", "web-traps")];
     agent.wait("its server is up, which needs none of its files", |page| {
         page.value("ready_up", &target) == Some(1.0)
@@ -73,7 +78,7 @@ pub(crate) fn a_helper_has_nothing_to_take(lab: &Lab) {
         "pod = \"web-locked\"",
         "url = \"http://127.0.0.1:8080/{pod}\"",
     );
-    let agent = Agent::start(lab, &config(lab, &lines));
+    let agent = Agent::start(&config(lab, &lines));
     let inside = || {
         let helpers = agent.helpers().into_iter();
         let is_inside = |pid: &u32| {

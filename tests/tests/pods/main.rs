@@ -31,7 +31,7 @@ type Test = (&'static str, fn(&Lab));
 
 const TESTS: &[Test] = &[
     ("runtimes::pods_have_what_they_should", runtimes::pods_have_what_they_should),
-    ("runtimes::a_pod_with_the_network_of_its_runtime", runtimes::a_pod_with_the_network_of_its_runtime),
+    ("runtimes::a_pod_with_the_hosts_network", runtimes::a_pod_with_the_hosts_network),
     ("runtimes::nothing_is_left_of_a_deleted_pod", runtimes::nothing_is_left_of_a_deleted_pod),
     ("runtimes::pods_survive_their_runtime", runtimes::pods_survive_their_runtime),
     ("runtimes::a_killed_lab_is_cleaned_up_by_the_next", runtimes::a_killed_lab_is_cleaned_up_by_the_next),
@@ -93,6 +93,10 @@ fn main() -> ExitCode {
             if passed { "ok" } else { "FAILED" },
             began.elapsed().as_secs_f64()
         );
+        // What one has left is not to disturb the next.
+        if let Err(error) = lab.reset() {
+            println!("what it has left cannot be removed: {error:#}");
+        }
         if !passed {
             failed.push(*name);
         }

@@ -55,9 +55,12 @@ impl Page {
         self.all(name, labels).iter().map(|series| series.value).sum()
     }
 
-    /// Every series whose name begins so, for messages.
+    /// Every series whose name begins so, for messages; of histograms the sums will do.
     pub(crate) fn beginning(&self, start: &str) -> String {
-        let lines = self.0.iter().filter(|series| series.name.starts_with(start));
+        let lines = self
+            .0
+            .iter()
+            .filter(|series| series.name.starts_with(start) && !series.name.ends_with("_bucket"));
         let lines = lines.map(|series| format!("{} {:?} {}", series.name, series.labels, series.value));
         lines.collect::<Vec<_>>().join("\n")
     }

@@ -41,6 +41,13 @@ done
 exec RUNC "$@"
 "#;
 
+/// What stands before each plugin of the network: bridges are made in the lab's, while pods that have the host's
+/// network have that indeed.
+const PLUGIN: &str = r#"#!/bin/sh
+exec BUSYBOX nsenter --net=NETWORK PLUGIN "$@"
+"#;
+const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
+
 /// A running containerd.
 #[derive(Debug)]
 pub(super) struct Containerd {
@@ -55,22 +62,28 @@ impl Containerd {
     pub(super) fn new(folder: &Shared, packages: &Packages, network: &Network) -> Result<Self> {
         fs::create_dir(folder.join("cni"))?;
         fs::write(folder.join("cni/10.conflist"), cni(folder.path()))?;
-        fs::write(folder.join("containerd.toml"), config(folder.path(), packages))?;
-        let runc = packages.file("usr/sbin/runc").display().to_string();
-        fs::write(folder.join("runc"), RUNC.replace("RUNC", &runc))?;
-        fs::set_permissions(folder.join("runc"), fs::Permissions::from_mode(0o755))?;
+        fs::write(folder.join("containerd.toml"), config(folder.path()))?;
+        script(&folder.join("runc"), &RUNC.replace("RUNC", &text(&packages.file("usr/sbin/runc"))))?;
+        fs::create_dir(folder.join("plugins"))?;
+        for plugin in PLUGINS {
+            let real = packages.file("usr/lib/cni").join(plugin);
+            let line = PLUGIN
+                .replace("BUSYBOX", &text(&packages.busybox()))
+                .replace("NETWORK", &text(&network.path()));
+            script(&folder.join("plugins").join(plugin), &line.replace("PLUGIN", &text(&real)))?;
+        }
         let cri = Arc::new(Cri::new(&folder.join("containerd.sock"))?);
         let mut made = Self { folder: Arc::clone(folder), packages: packages.clone(), cri, daemon: None };
-        made.start(network)?;
+        made.start()?;
         Ok(made)
     }
 
     /// Starts it again.
-    pub(super) fn start(&mut self, network: &Network) -> Result<()> {
+    pub(super) fn start(&mut self) -> Result<()> {
         let mut command = self.packages.program("usr/bin/containerd");
         command.arg("--config").arg(self.folder.join("containerd.toml"));
         let answers = || self.cri.version().map(drop);
-        self.daemon = Some(Daemon::start(network, command, &self.folder.join("containerd.log"), answers)?);
+        self.daemon = Some(Daemon::start(None, command, &self.folder.join("containerd.log"), answers)?);
         Ok(())
     }
 
@@ -136,6 +149,15 @@ impl Containerd {
         }
         Ok(())
     }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn script(path: &Path, content: &str) -> Result<()> {
+    fs::write(path, content)?;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }
 
 /// What a pod's group is called in a request, and on the host.
@@ -224,9 +246,8 @@ fn cni(folder: &Path) -> String {
 }
 
 /// Everything in the lab's folder. Scores of the OOM killer are left as they are, where lowering them is not allowed.
-fn config(folder: &Path, packages: &Packages) -> String {
+fn config(folder: &Path) -> String {
     let folder = folder.display();
-    let plugins = packages.file("usr/lib/cni");
     format!(
         r#"version = 2
 root = "{folder}/root"
@@ -241,7 +262,7 @@ restrict_oom_score_adj = true
 disable_apparmor = true
 netns_mounts_under_state_dir = true
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{plugins}"
+bin_dir = "{folder}/plugins"
 conf_dir = "{folder}/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "overlayfs"
@@ -252,6 +273,5 @@ BinaryName = "{folder}/runc"
 SystemdCgroup = false
 "#,
         pause = image::PAUSE,
-        plugins = plugins.display(),
     )
 }

@@ -29,9 +29,9 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it in the lab's network, with what it says in a file, and waits until it answers.
+    /// Starts it, in the host's network or that of the lab, with what it says in a file, and waits until it answers.
     pub(super) fn start(
-        network: &Network,
+        network: Option<&Network>,
         mut command: Command,
         log: &Path,
         answers: impl Fn() -> Result<()>,
@@ -41,7 +41,11 @@ impl Daemon {
         // An interrupt at the terminal is for who started it, who then ends it in order.
         command.process_group(0);
         let program = command.get_program().display().to_string();
-        let child = network.inside(|| command.spawn().with_context(|| format!("cannot start {program}")))?;
+        let mut start = || command.spawn().with_context(|| format!("cannot start {program}"));
+        let child = match network {
+            Some(network) => network.inside(start)?,
+            None => start()?,
+        };
         let mut daemon = Self { child, log: log.to_owned() };
         let began = Instant::now();
         while let Err(error) = answers() {

@@ -57,7 +57,7 @@ impl Engine {
         ]);
         let log = place.join("log");
         let daemon =
-            Daemon::start(network, command, &log, || call(&socket, "GET", "/_ping", None).map(drop))?;
+            Daemon::start(Some(network), command, &log, || call(&socket, "GET", "/_ping", None).map(drop))?;
         Ok(Self::with(socket, "docker/", folder, daemon))
     }
 
@@ -87,7 +87,7 @@ impl Engine {
         command.args(["system", "service", "--time", "0", &format!("unix://{}", socket.display())]);
         let log = place.join("log");
         let daemon =
-            Daemon::start(network, command, &log, || call(&socket, "GET", "/_ping", None).map(drop))?;
+            Daemon::start(Some(network), command, &log, || call(&socket, "GET", "/_ping", None).map(drop))?;
         folder.will_share_cgroup("libpod_parent/conmon")?;
         Ok(Self::with(socket, "libpod_parent/libpod-", folder, daemon))
     }

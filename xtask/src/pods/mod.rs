@@ -103,13 +103,25 @@ impl Lab {
 
     /// Starts it again.
     pub fn containerd_start(&self) -> Result<()> {
-        self.containerd().start(&self.network)
+        self.containerd().start()
     }
 
     /// Ends it and starts it again.
     pub fn containerd_restart(&self) -> Result<()> {
         self.containerd_stop();
         self.containerd_start()
+    }
+
+    /// Brings it back to what it was at first: containerd runs, and there are no pods and no containers.
+    pub fn reset(&self) -> Result<()> {
+        for engine in [self.docker.get(), self.podman.get()].into_iter().flatten() {
+            engine.clear()?;
+        }
+        let mut containerd = self.containerd();
+        if containerd.pid().is_none() {
+            containerd.start()?;
+        }
+        containerd.clear()
     }
 
     /// Docker, which is started when it is first asked for.
@@ -141,11 +153,6 @@ impl Lab {
             engine.load(image)?;
         }
         Ok(place.get_or_init(|| engine))
-    }
-
-    /// Does something in the network of the runtimes, which is what pods see that have the host's.
-    pub fn in_host_network<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        self.network.inside(work)
     }
 
     /// A place for files, which goes with the lab.

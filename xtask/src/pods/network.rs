@@ -1,6 +1,12 @@
 //! A network of the lab's own: bridges and addresses of its runtimes are in there, and the host sees none of them.
 
-use std::{fs::File, path::Path, process::Command, thread};
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    process::{Command, id},
+    thread,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -18,6 +24,11 @@ impl Network {
             ensure!(up.success(), "the loopback device stays down");
             Ok(Self(File::open("/proc/thread-self/ns/net")?))
         })?
+    }
+
+    /// Where others find it.
+    pub(super) fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", id(), self.0.as_raw_fd()).into()
     }
 
     /// Does something in there. What is started stays there.

@@ -18,7 +18,7 @@ pub struct PodSpec {
     pub labels: BTreeMap<String, String>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
-    /// No network of its own: that of its runtime.
+    /// No network of its own: that of the host.
     pub host_network: bool,
     /// All containers see each other's processes.
     pub share_pid: bool,
@@ -113,7 +113,7 @@ pub struct Pod {
     pub namespace: String,
     /// Identity.
     pub uid: String,
-    /// Its address, unless it has the network of its runtime.
+    /// Its address, unless it has the host's network.
     pub address: String,
     /// What holds its namespaces.
     pub sandbox: Running,
