@@ -322,7 +322,8 @@ impl Pool {
 impl State {
     fn room(&mut self, key: &Key) -> &mut Room {
         self.rooms.entry(key.clone()).or_insert_with(|| Room {
-            seats: Arc::new(Semaphore::new(1)), wide: 1,
+            seats: Arc::new(Semaphore::new(1)),
+            wide: 1,
             idle: Vec::new(),
             net: None,
         })
