@@ -11,6 +11,9 @@ pub(crate) fn program(name: &str) -> PathBuf {
         // With this test, so that libraries have the same features and none is made twice.
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(sources::root()).args(["build", "--quiet", "--locked", "--workspace"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
         let status = cargo.args(["--bin", "pitot", "--bin", "xtask", "--test", "pods"]).status().unwrap();
         assert!(status.success(), "the programs cannot be built");
         // Beside the folder of this test.
