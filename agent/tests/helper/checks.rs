@@ -17,7 +17,9 @@ use pitot::{
     catalogue::{CheckDef, Label, Metric, Namespace, Source},
     input::{
         CollectContext, Input, InputDef, InputError, Unsupported,
-        check::{EXECUTED, FAILURES, Inside, Known, NetworkMode, PodInput, Request, wire},
+        check::{
+            EXECUTED, FAILURES, Inside, Known, NetworkMode, PodInput, Request, dialcheck, httpcheck, wire,
+        },
     },
 };
 
@@ -47,7 +49,11 @@ pub(crate) static DEF: InputDef = InputDef {
     open: |_| Err(Unsupported("only for tests".to_owned())),
 };
 
-pub(crate) static CHECKS: &[Known] = &[Known { def: &DEF, blank: || Box::new(Scripted) }];
+pub(crate) static CHECKS: &[Known] = &[
+    Known { def: &DEF, blank: || Box::new(Scripted) },
+    Known { def: &httpcheck::DEF, blank: || Box::<httpcheck::HttpCheck>::default() },
+    Known { def: &dialcheck::DEF, blank: || Box::<dialcheck::DialCheck>::default() },
+];
 
 /// A request for it.
 pub(crate) fn request(script: &str, timeout: Duration) -> Request {

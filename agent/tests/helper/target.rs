@@ -59,6 +59,9 @@ pub(crate) fn run(arguments: &[String]) {
     }
     let inode =
         fs::metadata("/proc/self/ns/net").map_or(0, |file| std::os::unix::fs::MetadataExt::ino(&file));
+    if has(crate::network::SERVES) {
+        crate::network::serve(inode);
+    }
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME).unwrap());
     if !has("inner") {
         println_of(std::process::id());
@@ -88,7 +91,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// With these namespaces of its own (`net`, `pid`, ..), and `user=N`.
+    /// With these namespaces of its own (`net`, `pid`, ..), `user=N`, and servers if it is asked for.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         let mut child = command.arg(COMMAND).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
