@@ -280,7 +280,7 @@ fn trap(kind: &str, path: &Path) {
         "fifo" => mkfifo(path, Mode::S_IRWXU).unwrap(),
         "huge" => fs::File::create(path).unwrap().set_len(1 << 30).unwrap(),
         "loop" => symlink("resolv.conf", path).unwrap(),
-        "escape" => symlink("/proc/self/root/etc/passwd", path).unwrap(),
+        "escape" => symlink("../../../../../../../../etc/passwd", path).unwrap(),
         _ => fs::create_dir(path).unwrap(),
     }
 }
