@@ -32,3 +32,21 @@ fn the_service_may_make_the_calls_that_are_not_usual() {
         assert!(filter.split(' ').any(|allowed| allowed == call), "{filter}");
     }
 }
+
+#[test]
+fn the_service_may_make_helpers_where_it_is_told_to() {
+    let told = fs::read_to_string(sources::root().join("docs/pods.md")).unwrap();
+    let service = read("pitot.service") + &read("pods.conf");
+    let granted: Vec<&str> = service
+        .lines()
+        .filter_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+        .flat_map(|line| line.split(' '))
+        .collect();
+    let daemonset = read("daemonset.yaml");
+    let needed: Vec<&str> = told.split('`').filter(|word| word.starts_with("CAP_")).collect();
+    assert!(needed.len() >= 8, "{needed:?}");
+    for capability in needed {
+        assert!(granted.contains(&capability), "{capability} in {granted:?}");
+        assert!(daemonset.contains(capability.trim_start_matches("CAP_")), "{capability}");
+    }
+}
