@@ -30,7 +30,13 @@ impl Discovery {
     pub(super) fn look_again(&mut self, group: &Group, now: Instant) {
         let Some(entry) = self.known.entry(group) else { return };
         let has_ended = match &entry.state {
-            Looked::Running(Running { process: Some(process), .. }) => !self.processes.is_alive(*process),
+            Looked::Running(Running { process: Some(process), is_followed, .. }) => {
+                // After a walk the tree knows of directories only.
+                if *is_followed {
+                    self.tree.watch_processes(group);
+                }
+                !self.processes.is_alive(*process)
+            }
             Looked::Running(Running { process: None, .. }) => {
                 self.tree.members(group, is_container).hidden == 0
             }
