@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     sync::mpsc::{Sender, UnboundedReceiver},
-    time::{sleep_until, timeout},
+    time::{error::Elapsed, sleep_until, timeout},
 };
 
 use super::{
@@ -26,6 +26,8 @@ pub(super) struct Pace {
     /// Pauses after a failure: the first, which doubles, and the longest.
     pause: Duration,
     longest_pause: Duration,
+    /// When it is asked whether it is there, after the last time that it was asked anything.
+    ping: Duration,
 }
 
 impl Default for Pace {
@@ -35,6 +37,7 @@ impl Default for Pace {
             again: [100, 500, 5_000, 30_000].map(Duration::from_millis),
             pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(10),
+            ping: Duration::from_secs(30),
         }
     }
 }
@@ -71,6 +74,7 @@ pub(super) struct Asking {
     open: BTreeMap<String, Open>,
     /// Not before this, after failures.
     not_before: Instant,
+    next_ping: Instant,
     pace: Pace,
     pause: Duration,
     meter: SourceMeter,
@@ -80,7 +84,16 @@ impl Asking {
     pub(super) fn new(rank: usize, source: Box<dyn Source>, pace: Pace) -> Self {
         let meter = SourceMeter::new(source.name());
         let not_before = Instant::now();
-        Self { rank, source, open: BTreeMap::new(), not_before, pace, pause: pace.pause, meter }
+        Self {
+            rank,
+            source,
+            open: BTreeMap::new(),
+            not_before,
+            next_ping: not_before,
+            pace,
+            pause: pace.pause,
+            meter,
+        }
     }
 
     /// Serves for as long as there are errands.
@@ -94,6 +107,12 @@ impl Asking {
                     continue;
                 }
                 changed = self.source.changed() => Answer::Changed(self.rank, changed),
+                () = sleep_until(self.next_ping.into()), if due.is_none() => {
+                    let pinged = timeout(self.pace.deadline, self.source.ping()).await;
+                    let pinged = self.in_time(pinged);
+                    self.note(pinged.err());
+                    continue;
+                }
                 () = wait_until(due) => {
                     while let Ok(errand) = errands.try_recv() {
                         self.take(errand);
@@ -133,13 +152,10 @@ impl Asking {
             return Vec::new();
         }
         let described = timeout(self.pace.deadline, self.source.describe(&batch)).await;
-        let described =
-            described.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.pace.deadline)));
         let now = Instant::now();
-        match described {
+        match self.in_time(described) {
             Ok(descriptions) => {
-                self.pause = self.pace.pause;
-                self.meter.answered(self.source.calls());
+                self.note(None);
                 for description in &descriptions {
                     self.open.remove(&description.id);
                 }
@@ -149,18 +165,31 @@ impl Asking {
                 descriptions
             }
             Err(why) => {
-                if self.meter.failed(self.source.calls()) {
-                    tracing::warn!(
-                        source = self.source.name(),
-                        why,
-                        "containers keep the names that they have"
-                    );
-                }
-                self.not_before = now + self.pause;
-                self.pause = (self.pause * 2).min(self.pace.longest_pause);
+                self.note(Some(why));
                 Vec::new()
             }
         }
+    }
+
+    fn in_time<T>(&self, result: Result<Result<T, String>, Elapsed>) -> Result<T, String> {
+        result.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.pace.deadline)))
+    }
+
+    /// Takes note of how it went: of why it has not answered.
+    fn note(&mut self, failure: Option<String>) {
+        let now = Instant::now();
+        self.next_ping = now + self.pace.ping;
+        let Some(why) = failure else {
+            self.pause = self.pace.pause;
+            return self.meter.answered(self.source.calls());
+        };
+        if self.meter.failed(self.source.calls()) {
+            tracing::warn!(source = self.source.name(), why, "containers keep the names that they have");
+        }
+        self.not_before = now + self.pause;
+        // It is not known how long it will be away.
+        self.next_ping = self.not_before;
+        self.pause = (self.pause * 2).min(self.pace.longest_pause);
     }
 
     /// One that was asked about and is still open: it is asked about again, or is somebody else's.

@@ -33,7 +33,7 @@ use crate::source::Roots;
 /// Changes come in groups: a pod is several containers, a container several control groups.
 const QUIET: Duration = Duration::from_millis(40);
 /// Between two looks at containers of which the kernel does not tell when they end.
-const PATROL: Duration = Duration::from_secs(5);
+const PATROL: Duration = Duration::from_secs(1);
 /// Between two walks over everything, for what the kernel might not have told.
 const WALK: Duration = Duration::from_secs(600);
 /// The same where not all could be watched.
@@ -129,7 +129,8 @@ impl Discovery {
 
     /// When there is something to do even if nothing happens.
     fn due(&self) -> Instant {
-        let next = self.next_patrol.min(self.next_walk);
+        let is_patrolled = !self.known.unfollowed().is_empty();
+        let next = if is_patrolled { self.next_patrol.min(self.next_walk) } else { self.next_walk };
         self.known.due().map_or(next, |due| due.min(next))
     }
 
@@ -157,6 +158,7 @@ impl Discovery {
             }
         }
         let (mut found, mut told) = (Vec::new(), Vec::new());
+        self.files.refill();
         for group in self.known.waiting(now) {
             if let Some(files) = self.look(&group, now) {
                 found.extend(self.known.entry(&group).map(|entry| entry.found()));
@@ -168,7 +170,12 @@ impl Discovery {
             self.known.tell(self.errands.len(), told);
             self.send(|| Errand::Describe(found.clone()));
         }
-        if let Some(containers) = self.known.differences(now, self.errands.len()) {
+        let mut differences = self.known.differences(now, self.errands.len());
+        if differences.is_none() && self.generation == 0 && !self.known.is_settling() {
+            // That there is nothing is something to be known.
+            differences = Some(Vec::new());
+        }
+        if let Some(containers) = differences {
             self.generation += 1;
             self.meters.published(containers.iter().map(AsRef::as_ref));
             publisher.send_replace(Arc::new(Snapshot::new(self.generation, containers)));

@@ -197,17 +197,17 @@ impl Known {
             self.left_out.remove(group);
             return self.remove(group);
         }
-        if let Some(entry) = self.entries.get_mut(group) {
-            if !identities.is_other(entry.identities) {
-                entry.is_stale |= entry.identities.unified != identities.unified;
-                entry.identities = identities;
-                if let Looked::Waiting(times, _) = &mut entry.state
-                    && entry.shown.is_none()
-                {
-                    *times = 0;
-                }
-                return None;
+        if let Some(entry) = self.entries.get_mut(group)
+            && !identities.is_other(entry.identities)
+        {
+            entry.is_stale |= entry.identities.unified != identities.unified;
+            entry.identities = identities;
+            if let Looked::Waiting(times, _) = &mut entry.state
+                && entry.shown.is_none()
+            {
+                *times = 0;
             }
+            return None;
         }
         // Another one under its name.
         let gone = self.remove(group);
@@ -240,6 +240,15 @@ impl Known {
         self.entries.iter().filter(|(_, entry)| is_due(entry)).map(|(group, _)| Arc::clone(group)).collect()
     }
 
+    /// Whether something is still to be found out about one that is there.
+    pub(super) fn is_settling(&self) -> bool {
+        let is_one = |entry: &Entry| match &entry.state {
+            Looked::Running(running) => running.patient_until.is_some() && entry.shown.is_none(),
+            Looked::Waiting(times, _) => *times == 0,
+        };
+        self.entries.values().any(is_one)
+    }
+
     /// Groups of which the kernel does not tell when a container begins or ends.
     pub(super) fn unfollowed(&self) -> Vec<Group> {
         let is_one = |entry: &Entry| match &entry.state {
@@ -265,10 +274,10 @@ impl Known {
 
     /// Takes what somebody says about containers.
     pub(super) fn tell(&mut self, rank: usize, descriptions: Vec<Description>) {
-        let mut told: HashMap<String, Description> =
+        let told: HashMap<String, Description> =
             descriptions.into_iter().map(|about| (about.id.clone(), about)).collect();
         for entry in self.entries.values_mut() {
-            let Some(description) = told.remove(&entry.id) else { continue };
+            let Some(description) = told.get(&entry.id).cloned() else { continue };
             self.stale_pods.extend(entry.pod().map(str::to_owned));
             self.dropped += entry.told.take(rank, description);
             entry.is_stale = true;
@@ -332,7 +341,7 @@ impl Known {
             };
             let entries = groups.iter().filter_map(|group| self.entries.get(*group));
             let facts = self.pods.entry(uid.clone()).or_default();
-            let pod = merge::pod(uid, entries.clone().map(|entry| &entry.told));
+            let pod = merge::pod(uid, &entries.clone().map(|entry| &entry.told));
             if *facts.pod != pod {
                 facts.pod = Arc::new(pod);
             }
@@ -342,6 +351,7 @@ impl Known {
                 .find(handler)
                 .map(|entry| entry.handler.clone())
                 .or_else(|| entries.clone().find_map(|entry| entry.told.sandboxed().map(str::to_owned)));
+            facts.is_alone = groups.len() == 1;
             facts.host_network = entries.clone().find_map(|entry| entry.told.host_network());
         }
         for entry in self.entries.values_mut() {

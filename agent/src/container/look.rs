@@ -30,7 +30,13 @@ impl Discovery {
     pub(super) fn look_again(&mut self, group: &Group, now: Instant) {
         let Some(entry) = self.known.entry(group) else { return };
         let has_ended = match &entry.state {
-            Looked::Running(Running { process: Some(process), .. }) => !self.processes.is_alive(*process),
+            Looked::Running(Running { process: Some(process), is_followed, .. }) => {
+                // After a walk the tree knows of directories only.
+                if *is_followed {
+                    self.tree.watch_processes(group);
+                }
+                !self.processes.is_alive(*process)
+            }
             Looked::Running(Running { process: None, .. }) => {
                 self.tree.members(group, is_container).hidden == 0
             }
@@ -102,7 +108,7 @@ impl Discovery {
             id: entry.id(),
             runtime: entry.runtime(),
             above: entry.above(),
-            keeper: keeper.as_ref(),
+            keeper: keeper.as_ref().map(|keeper| (first.parent, keeper)),
         };
         let told = self.files.describe(&sought);
         Some(told.unwrap_or_else(|| Description { id: entry.id().to_owned(), ..Description::default() }))

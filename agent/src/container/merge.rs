@@ -95,6 +95,8 @@ pub(super) struct PodFacts {
     pub(super) pod: Arc<Pod>,
     pub(super) sandboxed: Option<String>,
     pub(super) host_network: Option<bool>,
+    /// There is no other container in it.
+    pub(super) is_alone: bool,
 }
 
 /// A container, from what is seen and what is told.
@@ -102,6 +104,9 @@ pub(super) fn container(seen: &Seen<'_>, told: &Told, of_pod: Option<&PodFacts>)
     let handler = seen.sandboxed.or(told.sandboxed()).or(of_pod.and_then(|facts| facts.sandboxed.as_deref()));
     let is_pause = seen.is_pause && of_pod.is_some();
     let role = told.role().unwrap_or(if is_pause { Role::Sandbox } else { Role::Workload });
+    // All that is seen of some pods behind another kernel is one group for the whole: it stands for what runs in it.
+    let is_whole = handler.is_some() && of_pod.is_some_and(|facts| facts.is_alone);
+    let role = if is_whole { Role::Workload } else { role };
     let runtime = match seen.runtime {
         Runtime::Unknown => told.one(|told| told.runtime).unwrap_or(Runtime::Unknown),
         known => known,
@@ -128,7 +133,7 @@ pub(super) fn container(seen: &Seen<'_>, told: &Told, of_pod: Option<&PodFacts>)
 }
 
 /// A pod, from what was told of its containers.
-pub(super) fn pod<'a>(uid: &str, told: impl Iterator<Item = &'a Told> + Clone) -> Pod {
+pub(super) fn pod<'a>(uid: &str, told: &(impl Iterator<Item = &'a Told> + Clone)) -> Pod {
     let mut whole = Pod { uid: uid.to_owned(), ..Pod::default() };
     let ranks: std::collections::BTreeSet<usize> =
         told.clone().flat_map(|told| told.0.keys().copied()).collect();
@@ -232,7 +237,7 @@ mod tests {
         let one = of(Pod { uid: "u".into(), name: "web".into(), ..Pod::default() });
         let other = of(Pod { namespace: "prod".into(), labels: map(&[("app", "web")]), ..Pod::default() });
         let stranger = of(Pod { uid: "v".into(), ip: "10.0.0.9".into(), ..Pod::default() });
-        let made = pod("u", [&one, &other, &stranger].into_iter());
+        let made = pod("u", &[&one, &other, &stranger].into_iter());
         assert_eq!((&*made.name, &*made.namespace, &*made.ip), ("web", "prod", ""));
         assert_eq!(made.labels, map(&[("app", "web")]));
         assert_eq!((one.pod(), other.pod()), (Some("u"), None));
@@ -258,6 +263,12 @@ mod tests {
         assert!(made.sandboxed.is_some_and(|why| why.contains("runsc")));
         assert_eq!(made.host_network, None, "its processes are not seen");
         assert_eq!(made.role, Role::Sandbox);
+        let facts = PodFacts { is_alone: true, ..facts };
+        assert_eq!(
+            container(&looks, &Told::default(), Some(&facts)).role,
+            Role::Workload,
+            "it is all there is"
+        );
         let alone = container(&looks, &Told::default(), None);
         assert_eq!((alone.role, alone.host_network), (Role::Workload, Some(true)));
     }

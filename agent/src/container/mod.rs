@@ -125,7 +125,7 @@ pub struct Container {
 /// All containers of a moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Rises with every difference.
+    /// Rises with every difference; 0 while nobody has looked.
     pub generation: u64,
     /// All of them, sandboxes included, by id.
     pub containers: Vec<Arc<Container>>,

@@ -49,7 +49,7 @@ struct Stat {
 impl First {
     /// Whether this still is the runtime, on its way to becoming the container's first process.
     pub(super) fn is_on_its_way(&self) -> bool {
-        self.comm.starts_with("runc:[") || matches!(self.comm.as_str(), "runc" | "crun" | "youki")
+        matches!(self.comm.split(':').next(), Some("runc" | "crun" | "youki"))
     }
 }
 

@@ -35,10 +35,19 @@ pub trait Source: Send {
     /// could not find out: a runtime that is down, slow or refuses.
     fn describe<'a>(&'a mut self, found: &'a [Found]) -> Later<'a, Result<Vec<Description>, String>>;
 
-    /// Waits until it knows of containers that are to be described again, as by an event of its runtime, and gives
-    /// their ids. May be dropped at any time, and must not lose anything then. By default there is nothing to wait for.
+    /// Waits until it knows of containers that are to be described again, as by an event of its runtime that says that
+    /// one has another name now, and gives their ids. Not for starts and stops: those are known already, and each id
+    /// here is a question more. May be dropped at any time, and must not lose anything then. By default there is
+    /// nothing to wait for.
     fn changed(&mut self) -> Later<'_, Vec<String>> {
         Box::pin(std::future::pending())
+    }
+
+    /// Asks whether its runtime is there, with one call that costs it next to nothing. It is asked now and then while
+    /// there is nothing else to ask, so that a runtime that has gone is known before it is needed. By default it is
+    /// taken to be there.
+    fn ping(&mut self) -> Later<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     /// Calls that it has made so far.

@@ -19,7 +19,7 @@ use self::config::Stored;
 use super::{Pod, Role, Runtime, process::Keeper, source::Description};
 use crate::{
     input::check::Dir,
-    source::{File, Roots, mountinfo, parse},
+    source::{Roots, mountinfo, parse},
 };
 
 /// Longest file of one container.
@@ -34,13 +34,19 @@ const RUNC: &[&str] = &["run/containerd/runc", "run/k3s/containerd/runc", "run/d
 const DOCKER: &[&str] = &["var/lib/docker"];
 const STORAGE: &[&str] = &["var/lib/containers/storage", "run/containers/storage"];
 const TASKS: &str = "io.containerd.runtime.v2.task";
+const BUNDLES: &str = "overlay-containers";
+/// Searches of mounts for containers that came together.
+const SEARCHES: usize = 16;
 
 /// The files of runtimes.
 pub(super) struct Files {
     root: Option<Dir>,
-    mounts: File,
+    roots: Roots,
     containerd: Vec<String>,
     docker: Vec<String>,
+    storage: Vec<String>,
+    /// How often mounts may still be searched.
+    searches: usize,
 }
 
 /// Whose files are looked for.
@@ -51,8 +57,8 @@ pub(super) struct Sought<'a> {
     pub(super) runtime: Runtime,
     /// The group above its own, which containerd without Kubernetes calls after its namespace.
     pub(super) above: &'a str,
-    /// Who keeps it.
-    pub(super) keeper: Option<&'a Keeper>,
+    /// Who keeps it, with its number.
+    pub(super) keeper: Option<(u32, &'a Keeper)>,
 }
 
 impl Files {
@@ -60,21 +66,33 @@ impl Files {
         let owned = |folders: &[&str]| folders.iter().map(|folder| (*folder).to_owned()).collect();
         Self {
             root: Dir::open(&roots.rootfs).ok(),
-            mounts: roots.proc("1/mountinfo"),
+            roots: roots.clone(),
             containerd: owned(CONTAINERD),
             docker: owned(DOCKER),
+            storage: owned(STORAGE),
+            searches: SEARCHES,
         }
+    }
+
+    /// Lets mounts be searched again, a few times.
+    pub(super) fn refill(&mut self) {
+        self.searches = SEARCHES;
     }
 
     /// What files say about a container.
     pub(super) fn describe(&mut self, sought: &Sought<'_>) -> Option<Description> {
-        if let Some(keeper) = sought.keeper {
+        if let Some((_, keeper)) = sought.keeper {
             self.learn_from(keeper);
         }
         let mut found = self.find(sought);
-        if found.is_none() && self.learn_from_mounts() {
-            found = self.find(sought);
+        // A daemon may have mounts of its own, which who keeps its containers sees.
+        for process in [Some(1), sought.keeper.map(|(pid, _)| pid)].into_iter().flatten() {
+            if found.is_none() && self.searches > 0 {
+                self.searches -= 1;
+                found = self.learn_from_mounts(process).then(|| self.find(sought)).flatten();
+            }
         }
+        let found = found.or_else(|| by_name(sought.keeper?.1));
         found.map(|description| Description { id: sought.id.to_owned(), ..description })
     }
 
@@ -84,11 +102,11 @@ impl Files {
         let docker = || may_be(Runtime::Docker).then(|| self.of_docker(sought.id)).flatten();
         let has_conmon = may_be(Runtime::Podman) || may_be(Runtime::Crio);
         let conmon = || has_conmon.then(|| self.of_conmon(sought)).flatten();
-        containerd().or_else(docker).or_else(conmon).or_else(|| sought.keeper.and_then(by_name))
+        containerd().or_else(docker).or_else(conmon)
     }
 
     fn of_containerd(&self, sought: &Sought<'_>) -> Option<Description> {
-        let own = sought.keeper.map(|keeper| keeper.namespace.as_str()).filter(|own| !own.is_empty());
+        let own = sought.keeper.map(|(_, keeper)| keeper.namespace.as_str()).filter(|own| !own.is_empty());
         let namespaces: &[&str] = match own {
             Some("moby") => return None,
             Some(own) => &[own],
@@ -121,36 +139,29 @@ impl Files {
     }
 
     fn of_conmon(&self, sought: &Sought<'_>) -> Option<Description> {
-        let keeper = sought.keeper.filter(|keeper| keeper.is_conmon && keeper.id == sought.id);
-        let bundle = keeper.map(|keeper| keeper.bundle.trim_start_matches('/').to_owned());
-        let usual = STORAGE.iter().map(|at| format!("{at}/overlay-containers/{}/userdata", sought.id));
-        let bundle = bundle.into_iter().filter(|bundle| !bundle.is_empty()).chain(usual).find_map(|bundle| {
-            let content = self.read(&format!("{bundle}/config.json"), LONGEST)?;
-            Some((config::of_bundle(&content)?, bundle))
-        });
-        let (mut found, bundle) = bundle?;
+        let (storage, mut found) = self.storage.iter().find_map(|storage| {
+            let path = format!("{storage}/{BUNDLES}/{}/userdata/config.json", sought.id);
+            Some((storage, config::of_bundle(&self.read(&path, LONGEST)?)?))
+        })?;
         let is_crio = found.pod.is_some() && sought.runtime != Runtime::Podman;
         found.runtime = Some(if is_crio { Runtime::Crio } else { Runtime::Podman });
         if !is_crio {
-            let stored = self.stored(&bundle, sought.id);
-            let told = keeper.map(|keeper| keeper.name.clone()).unwrap_or_default();
-            let (name, image) =
-                stored.map_or((told.clone(), String::new()), |stored| (stored.name, stored.image));
-            found.name = if name.is_empty() { told } else { name };
-            found.image = image;
+            let told = sought.keeper.and_then(|(_, keeper)| by_name(keeper));
+            let stored = self.stored(storage, sought.id).unwrap_or_default();
+            found.name = Some(stored.name)
+                .filter(|name| !name.is_empty())
+                .or(told.map(|told| told.name))
+                .unwrap_or_default();
+            found.image = stored.image;
         }
         Some(found)
     }
 
-    /// What the storage that a bundle lies in has of a container.
-    fn stored(&self, bundle: &str, id: &str) -> Option<Stored> {
-        let storage = bundle.split("/overlay-containers/").next()?;
-        let graph = STORAGE.first().copied().filter(|usual| *usual != storage);
-        [Some(storage), graph].into_iter().flatten().find_map(|storage| {
-            ["containers.json", "volatile-containers.json"].iter().find_map(|list| {
-                let list = self.read(&format!("{storage}/overlay-containers/{list}"), LONGEST_LIST)?;
-                config::stored(&list, id)
-            })
+    /// What a storage has of a container.
+    fn stored(&self, storage: &str, id: &str) -> Option<Stored> {
+        ["containers.json", "volatile-containers.json"].iter().find_map(|list| {
+            let list = self.read(&format!("{storage}/{BUNDLES}/{list}"), LONGEST_LIST)?;
+            config::stored(&list, id)
         })
     }
 
@@ -160,8 +171,11 @@ impl Files {
         self.containerd.iter().any(|folder| root.dir(&format!("{folder}/{TASKS}/{namespace}/{id}")).is_ok())
     }
 
-    /// Where containerd has its files is usually where it listens.
+    /// Where containerd has its files is usually where it listens; conmon is told where they are.
     fn learn_from(&mut self, keeper: &Keeper) {
+        if let Some((storage, _)) = keeper.bundle.split_once(&format!("/{BUNDLES}/")) {
+            remember(&mut self.storage, storage);
+        }
         let Some(folder) = Path::new(&keeper.address).parent().and_then(Path::to_str) else { return };
         for below in ["", "/state", "/daemon"] {
             let folder = format!("{}{below}", folder.trim_start_matches('/'));
@@ -172,19 +186,25 @@ impl Files {
         }
     }
 
-    /// The root of a container is mounted in the folder of its runtime. Says whether there are new ones.
-    fn learn_from_mounts(&mut self) -> bool {
-        let Ok(content) = self.mounts.read_to_end() else { return false };
+    /// What a container needs is mounted in the folders of its runtime. Says whether there are new ones.
+    fn learn_from_mounts(&mut self, process: u32) -> bool {
+        let mut mounts = self.roots.proc(&format!("{process}/mountinfo"));
+        let Ok(content) = mounts.read_to_end() else { return false };
         let mut is_new = false;
         for line in parse::lines(content.bytes()).filter_map(mountinfo::parse_line) {
-            let Ok(point) = std::str::from_utf8(line.point) else { continue };
-            if let Some((folder, _)) = point.split_once(&format!("/{TASKS}/")) {
-                is_new |= remember(&mut self.containerd, folder);
-            } else if point.ends_with("/merged")
-                && let Some((folder, _)) = point.split_once("/overlay2/")
-            {
-                is_new |= remember(&mut self.docker, folder);
-            }
+            let point = mountinfo::strip_root(line.point, &self.roots.rootfs);
+            let Ok(point) = std::str::from_utf8(point) else { continue };
+            let (folders, mark) = if point.contains(TASKS) {
+                (&mut self.containerd, TASKS)
+            } else if point.contains(BUNDLES) {
+                (&mut self.storage, BUNDLES)
+            } else if point.ends_with("/merged") {
+                (&mut self.docker, "overlay2")
+            } else {
+                continue;
+            };
+            let folder = point.split_once(mark).and_then(|(folder, _)| folder.strip_suffix('/'));
+            is_new |= folder.is_some_and(|folder| remember(folders, folder));
         }
         is_new
     }
@@ -198,19 +218,22 @@ impl Files {
 /// its name.
 fn by_name(keeper: &Keeper) -> Option<Description> {
     let name = Some(keeper.name.as_str()).filter(|name| keeper.is_conmon && !name.is_empty())?;
-    let mut found = Description::default();
-    match name.split('_').collect::<Vec<_>>()[..] {
-        ["k8s", container, pod, namespace, uid, _] => {
-            let is_sandbox = container == "POD";
-            found.runtime = Some(Runtime::Crio);
-            found.role = Some(if is_sandbox { Role::Sandbox } else { Role::Workload });
-            found.name = if is_sandbox { String::new() } else { container.to_owned() };
-            let [uid, name, namespace] = [uid, pod, namespace].map(str::to_owned);
-            found.pod = Some(Pod { uid, name, namespace, ..Pod::default() });
-        }
-        _ => (found.runtime, found.name) = (Some(Runtime::Podman), name.to_owned()),
-    }
-    Some(found)
+    let ["k8s", container, pod, namespace, uid, _] = name.split('_').collect::<Vec<_>>()[..] else {
+        return Some(Description {
+            runtime: Some(Runtime::Podman),
+            name: name.to_owned(),
+            ..Description::default()
+        });
+    };
+    let is_sandbox = container == "POD";
+    let [uid, name, namespace] = [uid, pod, namespace].map(str::to_owned);
+    Some(Description {
+        runtime: Some(Runtime::Crio),
+        role: Some(if is_sandbox { Role::Sandbox } else { Role::Workload }),
+        name: if is_sandbox { String::new() } else { container.to_owned() },
+        pod: Some(Pod { uid, name, namespace, ..Pod::default() }),
+        ..Description::default()
+    })
 }
 
 /// Adds a folder, if it is new and there is room.

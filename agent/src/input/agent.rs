@@ -4,6 +4,8 @@
 //! in the page in every format; that allocates, and this is the one input whose cycle does. The figures of
 //! the pipelines, most of the series, are read where the engine keeps them.
 
+mod containers;
+
 use std::time::Instant;
 
 use metrics::gauge;
@@ -74,6 +76,17 @@ pub static DEF: InputDef = InputDef {
         &TASKS,
         &CONFIG_CURRENT,
         &RELOADS,
+        &containers::KNOWN,
+        &containers::LEFT_OUT,
+        &containers::SNAPSHOTS,
+        &containers::DROPPED,
+        &containers::WATCHES,
+        &containers::UNWATCHED,
+        &containers::OVERFLOWS,
+        &containers::SOURCE_UP,
+        &containers::SOURCE_AGE,
+        &containers::SOURCE_CALLS,
+        &containers::SOURCE_ERRORS,
         &OUTPUT_WRITTEN,
         &OUTPUT_DROPPED,
         &OUTPUT_ERRORS,
@@ -477,24 +490,4 @@ fn label_values(labels: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::accumulator::MemoryAccumulator;
-
-    #[test]
-    fn rendered_lines_become_samples() {
-        let mut memory = MemoryAccumulator::new();
-        assert!(deliver(br#"pitot_agent_ebpf_map_bytes{map="a\"b\\c"} 1"#, &mut memory));
-        assert!(deliver(b"pitot_agent_scrapes_total 7", &mut memory));
-        assert_eq!(memory.number("agent_ebpf_map_bytes", &["a\"b\\c"]), Some(1.0));
-        assert_eq!(memory.number("agent_scrapes_total", &[]), Some(7.0));
-    }
-
-    #[test]
-    fn what_has_no_definition_is_noticed() {
-        let mut memory = MemoryAccumulator::new();
-        assert!(!deliver(b"pitot_agent_surprise 1", &mut memory));
-        assert!(!deliver(b"pitot_agent_ebpf_map_bytes 1", &mut memory));
-        assert!(!deliver(b"garbage", &mut memory));
-    }
-}
+mod tests;

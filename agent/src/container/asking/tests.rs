@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -21,6 +21,7 @@ const FAST: Pace = Pace {
     again: [Duration::from_millis(1); 4],
     pause: Duration::from_millis(1),
     longest_pause: Duration::from_millis(10),
+    ping: Duration::from_secs(3600),
 };
 
 #[derive(Clone, Default)]
@@ -28,6 +29,7 @@ struct Fake {
     questions: Arc<Mutex<Vec<Vec<String>>>>,
     is_down: Arc<AtomicBool>,
     hangs: Arc<AtomicBool>,
+    pings: Arc<AtomicUsize>,
     knows: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -51,9 +53,15 @@ impl Source for Fake {
                 return Err("it is down".to_owned());
             }
             let knows = self.knows.lock().unwrap();
-            let known = ids.into_iter().filter(|id| knows.contains(id));
-            Ok(known.map(|id| Description { id, name: "n".to_owned(), ..Description::default() }).collect())
+            let told = ids.into_iter().filter(|id| knows.contains(id));
+            Ok(told.map(|id| Description { id, name: "n".to_owned(), ..Description::default() }).collect())
         })
+    }
+
+    fn ping(&mut self) -> Later<'_, Result<(), String>> {
+        self.pings.fetch_add(1, Ordering::Relaxed);
+        let is_down = self.is_down.load(Ordering::Relaxed);
+        Box::pin(std::future::ready(if is_down { Err("it is down".to_owned()) } else { Ok(()) }))
     }
 
     fn calls(&self) -> u64 {
@@ -72,11 +80,15 @@ struct Served {
 }
 
 fn serve(knows: &[&str]) -> Served {
+    serve_at(knows, FAST)
+}
+
+fn serve_at(knows: &[&str], pace: Pace) -> Served {
     let fake = Fake::default();
     fake.knows.lock().unwrap().extend(knows.iter().map(|id| (*id).to_owned()));
     let (errands, taken) = mpsc::unbounded_channel();
     let (answer, answers) = mpsc::channel(8);
-    tokio::spawn(Asking::new(0, Box::new(fake.clone()), FAST).serve(taken, answer));
+    tokio::spawn(Asking::new(0, Box::new(fake.clone()), pace).serve(taken, answer));
     Served { fake, errands, answers }
 }
 
@@ -149,5 +161,22 @@ async fn a_source_that_hangs_is_given_up_and_asked_again() {
     served.ask(&["a"]);
     tokio::time::sleep(FAST.deadline * 2).await;
     served.fake.hangs.store(false, Ordering::Relaxed);
+    assert_eq!(served.described().await, ["a"]);
+}
+
+#[tokio::test]
+async fn while_there_is_nothing_to_ask_it_is_asked_whether_it_is_there() {
+    let mut served = serve_at(&["a"], Pace { ping: Duration::from_millis(1), ..FAST });
+    let pings = || served.fake.pings.load(Ordering::Relaxed);
+    for is_down in [false, true] {
+        served.fake.is_down.store(is_down, Ordering::Relaxed);
+        let before = pings();
+        while pings() < before + 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    served.fake.is_down.store(false, Ordering::Relaxed);
+    assert!(served.questions().is_empty());
+    served.ask(&["a"]);
     assert_eq!(served.described().await, ["a"]);
 }

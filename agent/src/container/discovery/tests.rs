@@ -268,6 +268,9 @@ async fn runtimes_with_a_kernel_of_their_own_are_told() {
     let now = followed.until("all", |now| now.containers.len() == 6).await;
     let sandboxed = |at| one(&now, &id(at)).unwrap().sandboxed.is_some();
     assert_eq!([1, 2, 3, 4, 5, 6].map(sandboxed), [false, true, true, true, false, true]);
+    let path = format!("kubepods/podu1/{}", id(1));
+    host.stop(&path);
+    followed.until("a stop", |now| now.containers.len() == 5).await;
 }
 
 #[tokio::test]
@@ -304,9 +307,9 @@ async fn a_name_of_somebodys_choice_needs_containerd_to_say_so() {
 #[tokio::test]
 async fn without_hierarchies_there_is_nothing_and_no_harm() {
     let dir = tempfile::tempdir().unwrap();
-    let followed = Followed::of(Roots::under(dir.path()), Limits::default(), Vec::new());
-    tokio::time::sleep(QUIET).await;
-    assert!(followed.directory.now().containers.is_empty() && !followed.task.is_finished());
+    let mut followed = Followed::of(Roots::under(dir.path()), Limits::default(), Vec::new());
+    let now = followed.until("that there is nothing", |now| now.generation == 1).await;
+    assert!(now.containers.is_empty() && !followed.task.is_finished());
 }
 
 proptest! {
@@ -329,7 +332,7 @@ proptest! {
                     model.insert(id(which), at);
                 }
                 if rests {
-                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                    sleep(Duration::from_millis(millis)).await;
                 }
             }
             let is_it = |now: &Snapshot| {

@@ -1,8 +1,7 @@
 //! The content of runtimes' files. Whatever is not as it should be is as if it were not there.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::super::{Pod, Role, Runtime, source::Description};
@@ -73,7 +72,7 @@ pub(super) fn of_runc(content: &[u8]) -> Option<Description> {
 }
 
 /// What a runtime notes for itself begins like this.
-const NOTES: [&str; 3] = ["io.kubernetes.cri", "io.container.manager", "nerdctl/"];
+const NOTES: [&str; 4] = ["io.kubernetes.cri", "io.container.manager", "io.podman.annotations.", "nerdctl/"];
 
 /// The annotations that runtimes give their containers.
 fn of_annotations(mut all: Map) -> Description {
@@ -122,8 +121,6 @@ struct Docker {
     #[serde(default)]
     name: String,
     config: DockerConfig,
-    #[serde(default)]
-    state: DockerState,
 }
 
 #[derive(Deserialize)]
@@ -132,15 +129,6 @@ struct DockerConfig {
     #[serde(default)]
     image: String,
     labels: Option<Map>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DockerState {
-    #[serde(default)]
-    pid: u32,
-    #[serde(default)]
-    started_at: String,
 }
 
 #[derive(Deserialize)]
@@ -175,14 +163,12 @@ pub(super) fn of_docker(content: &[u8], host: Option<&[u8]>) -> Option<Descripti
         pod: (!pod.uid.is_empty()).then_some(pod),
         image: docker.config.image,
         labels,
-        pid: Some(docker.state.pid).filter(|pid| *pid != 0),
         host_network: host.as_ref().and_then(|host| match host.network_mode.as_str() {
             "host" => Some(true),
             mode if mode.starts_with("container:") => None,
             _ => Some(false),
         }),
         handler: host.map(|host| host.runtime).unwrap_or_default(),
-        started: docker.state.started_at.parse::<Timestamp>().ok().map(SystemTime::from),
         ..Description::default()
     })
 }

@@ -38,13 +38,13 @@ impl Host {
 
     fn with(hierarchies: &'static [&'static str]) -> Self {
         let host = Self { dir: tempfile::tempdir().unwrap(), hierarchies };
-        let mut mounts = String::new();
+        let mut mounts = Vec::new();
         for name in hierarchies {
             fs::create_dir_all(host.dir.path().join("sys/fs/cgroup").join(name)).unwrap();
             let kind = if *name == "unified" { "cgroup2 cgroup2 rw" } else { "cgroup cgroup rw,memory" };
-            mounts.push_str(&format!("30 23 0:26 / /sys/fs/cgroup/{name} rw - {kind}\n"));
+            mounts.push(format!("30 23 0:26 / /sys/fs/cgroup/{name} rw - {kind}\n"));
         }
-        host.write("proc/1/mountinfo", &mounts);
+        host.write("proc/1/mountinfo", &mounts.concat());
         host.write("proc/stat", "btime 1700000000\n");
         host
     }
@@ -84,7 +84,7 @@ impl Host {
 
     /// Puts processes into a group that is there.
     pub(super) fn members(&self, path: &str, pids: &[u32]) {
-        let list: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
+        let list = pids.iter().map(u32::to_string).collect::<Vec<_>>().join("\n");
         for hierarchy in self.hierarchies {
             fs::write(self.dir(hierarchy, path).join("cgroup.procs"), &list).unwrap();
         }
@@ -139,7 +139,9 @@ impl Fake {
 
     pub(super) fn questions(&self) -> Vec<Vec<String>> {
         let mut questions = self.questions.lock().unwrap().clone();
-        questions.iter_mut().for_each(|ids| ids.sort());
+        for ids in &mut questions {
+            ids.sort();
+        }
         questions
     }
 
