@@ -141,6 +141,8 @@ fn the_example_is_the_default_configuration() {
     assert_eq!((further.key.as_str(), further.input.as_deref()), ("NAME", Some("cpu")));
     assert_eq!(config.outputs.pop().unwrap().path.as_deref(), Some("/var/log/pitot/metrics.prom".as_ref()));
     config.tasks = None;
+    let pods = &mut config.pods;
+    (pods.kubelet, pods.kubelet_token_file, pods.kubelet_ca_file) = (None, None, None);
     for input in &mut config.pipelines {
         (input.interval, input.spread, input.transform.prefix) = (None, None, None);
         assert_eq!(input.options.len(), input.def.options.len());

@@ -194,6 +194,22 @@ fn names_in_the_wrong_place() {
 }
 
 #[test]
+fn who_is_asked_about_pods_can_answer() {
+    let config = good("[pods]\nsockets = [\"/run/x.sock\"]\nkubelet = \"http://127.0.0.1:10255\"\n");
+    assert_eq!(config.pods.sockets, ["/run/x.sock"]);
+    assert_eq!(config.pods.kubelet.as_deref(), Some("http://127.0.0.1:10255"));
+    bad(
+        "[pods]\nsockets = [\"x.sock\"]\nkubelet = \"https://127.0.0.1:10250\"\n",
+        &[
+            "2:11: `sockets` has `x.sock`, which is not a path from `/` on",
+            "3:11: `kubelet` has https: say in `kubelet_ca_file` who signs its certificate, or with \
+             `kubelet_insecure = true` that it does not matter",
+        ],
+    );
+    bad("[pods]\nsocket = []\n", &["2:1: unknown key `socket` in `[pods]`: did you mean `sockets`?"]);
+}
+
+#[test]
 fn limits_are_numbers_in_reason() {
     bad(
         "[budget]\ncpu_percent = -1\nmemory_mib = inf",

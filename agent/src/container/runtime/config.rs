@@ -84,8 +84,8 @@ impl PodsConfig {
             Some(Err(message)) => wrong.push(("kubelet", format!("`kubelet`: {message}"))),
             Some(Ok(endpoint)) => {
                 if endpoint.is_tls && !self.kubelet_insecure && self.kubelet_ca_file.is_none() {
-                    let what = "`kubelet` has https: say in `kubelet_ca_file` who signs its certificate, or give \
-                                up knowing with `kubelet_insecure = true`";
+                    let what = "`kubelet` has https: say in `kubelet_ca_file` who signs its certificate, or with \
+                                `kubelet_insecure = true` that it does not matter";
                     wrong.push(("kubelet", what.to_owned()));
                 }
                 if !endpoint.is_tls && self.kubelet_token_file.is_some() {

@@ -167,3 +167,15 @@ fn who_may_not_write_to_a_socket_is_told() {
         assert!(error.contains("must be able to write"), "{error}");
     });
 }
+
+#[test]
+fn one_that_does_not_answer_is_not_waited_for() {
+    now(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        // It is connected to, and that is all.
+        let _listener = UnixListener::bind(dir.path().join("d.sock")).expect("a socket");
+        let mut source = Asked::given(Place::new(dir.path(), "/d.sock"));
+        let error = source.describe(&[found("c1", Runtime::Docker)]).await.expect_err("nobody answers");
+        assert_eq!(error, "no answer within 2 s");
+    });
+}
