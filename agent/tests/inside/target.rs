@@ -1,6 +1,7 @@
 //! A container, as far as checks can tell: processes with mounts and numbers of their own.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Read,
     process::{Child, Command, Stdio},
@@ -54,8 +55,8 @@ impl Running {
             role: Role::Workload,
             pod: None,
             image: String::new(),
-            labels: Default::default(),
-            annotations: Default::default(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             process: Some(Process { pid: self.pid, started }),
             cgroup: cgroup.unwrap().trim_start_matches('/').to_owned(),
             cgroup_id: None,
