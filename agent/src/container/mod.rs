@@ -168,7 +168,7 @@ impl Snapshot {
         let mut path = cgroup.strip_prefix('/').unwrap_or(cgroup);
         loop {
             match (self.by_cgroup.get(path), path.rsplit_once('/')) {
-                // What is below a pod and in none of its containers is nobody's.
+                // What is below a pod and in none of its containers is the pod's.
                 (Some(owner), _) => return Some(owner),
                 (None, Some((above, _))) => path = above,
                 (None, None) => return None,

@@ -5,10 +5,9 @@
 //! the pipelines, most of the series, are read where the engine keeps them.
 
 mod containers;
+mod inputs;
 mod helpers;
 mod outputs;
-
-use std::time::Instant;
 
 use metrics::gauge;
 
@@ -19,7 +18,7 @@ use crate::{
     engine::LANES,
     process::{self, Resident},
     source::parse,
-    telemetry::{self, Figures, Lane},
+    telemetry::{self, Lane},
 };
 
 /// Definition.
@@ -31,26 +30,26 @@ pub static DEF: InputDef = InputDef {
     cost: "rendering a few hundred series; the kernel's figures of its programs every ten seconds",
     metrics: &[
         &BUILD_INFO,
-        &INPUT_UP,
-        &INPUT_INFO,
-        &INPUT_DURATION,
-        &INPUT_AGE,
-        &INPUT_SERIES,
-        &INPUT_ERRORS,
-        &INPUT_TIMEOUTS,
-        &INPUT_PANICS,
-        &INPUT_TICKS,
-        &INPUT_SKIPPED,
-        &INPUT_HELD_UP,
-        &INPUT_INTERVAL,
-        &INPUT_DISTANCE,
-        &INPUT_LATENESS,
-        &INPUT_QUARANTINE,
-        &INPUT_DROPPED,
-        &INPUT_FOLDED,
-        &INPUT_CPU,
-        &INPUT_SLOWDOWN,
-        &INPUT_SHED,
+        &inputs::INPUT_UP,
+        &inputs::INPUT_INFO,
+        &inputs::INPUT_DURATION,
+        &inputs::INPUT_AGE,
+        &inputs::INPUT_SERIES,
+        &inputs::INPUT_ERRORS,
+        &inputs::INPUT_TIMEOUTS,
+        &inputs::INPUT_PANICS,
+        &inputs::INPUT_TICKS,
+        &inputs::INPUT_SKIPPED,
+        &inputs::INPUT_HELD_UP,
+        &inputs::INPUT_INTERVAL,
+        &inputs::INPUT_DISTANCE,
+        &inputs::INPUT_LATENESS,
+        &inputs::INPUT_QUARANTINE,
+        &inputs::INPUT_DROPPED,
+        &inputs::INPUT_FOLDED,
+        &inputs::INPUT_CPU,
+        &inputs::INPUT_SLOWDOWN,
+        &inputs::INPUT_SHED,
         &SCRAPES,
         &COLLECTIONS,
         &COLLECTION_SECONDS,
@@ -119,105 +118,9 @@ static RELOADS: Metric = Metric::counter(
     &[Label::fixed("result", &["changed", "unchanged", "refused"])],
 )
 .since(Since::Start);
-const INPUT: &[Label] = &[Label::bounded("input", 64)];
 
 static BUILD_INFO: Metric =
     Metric::info("agent_build_info", "Version of the running agent.", &[Label::bounded("version", 1)]);
-static INPUT_UP: Metric = Metric::gauge("agent_input_up", "Whether an input delivers.", INPUT);
-static INPUT_INFO: Metric = Metric::info(
-    "agent_input_info",
-    "State of an input, the variant that runs, and why it is not simply running.",
-    &[
-        Label::bounded("input", 64),
-        Label::bounded("state", 1),
-        Label::bounded("variant", 1),
-        Label::bounded("reason", 1),
-    ],
-);
-static INPUT_DURATION: Metric =
-    Metric::gauge("agent_input_duration_seconds", "How long the last collection of an input took.", INPUT)
-        .unit(Unit::Seconds);
-static INPUT_AGE: Metric =
-    Metric::gauge("agent_input_age_seconds", "Time since an input last delivered.", INPUT)
-        .unit(Unit::Seconds);
-static INPUT_SERIES: Metric =
-    Metric::gauge("agent_input_series", "Series that an input delivered last.", INPUT);
-static INPUT_ERRORS: Metric =
-    Metric::counter("agent_input_errors_total", "Collections of an input that brought an error.", INPUT)
-        .since(Since::Start);
-static INPUT_TIMEOUTS: Metric =
-    Metric::counter("agent_input_timeouts_total", "Collections of an input that did not end in time.", INPUT)
-        .since(Since::Start);
-static INPUT_PANICS: Metric =
-    Metric::counter("agent_input_panics_total", "Collections of an input that panicked.", INPUT)
-        .since(Since::Start);
-static INPUT_SKIPPED: Metric = Metric::counter(
-    "agent_input_skipped_ticks_total",
-    "Ticks of an input, or of a target of its checks, that were not taken because an earlier one ran too long.",
-    INPUT,
-)
-.since(Since::Start);
-static INPUT_HELD_UP: Metric = Metric::counter(
-    "agent_input_held_up_ticks_total",
-    "Ticks of an input's schedule whose rates were left out, because they were held up until they would be wrong.",
-    INPUT,
-)
-.since(Since::Start);
-static INPUT_TICKS: Metric =
-    Metric::counter("agent_input_ticks_total", "Ticks of an input's schedule that were taken.", INPUT)
-        .since(Since::Start);
-static INPUT_INTERVAL: Metric = Metric::gauge(
-    "agent_input_interval_seconds",
-    "Distance of the ticks of an input's schedule, as it is configured.",
-    INPUT,
-)
-.unit(Unit::Seconds);
-static INPUT_DISTANCE: Metric = Metric::gauge(
-    "agent_input_tick_distance_seconds",
-    "Time between the last two collections of an input that has a schedule.",
-    INPUT,
-)
-.unit(Unit::Seconds);
-static INPUT_LATENESS: Metric = Metric::gauge(
-    "agent_input_tick_lateness_max_seconds",
-    "How long after its time a collection began, at the worst, in the last minute or two.",
-    INPUT,
-)
-.unit(Unit::Seconds);
-static INPUT_QUARANTINE: Metric = Metric::gauge(
-    "agent_input_quarantine_seconds",
-    "For how long an input that panicked is still left alone.",
-    INPUT,
-)
-.unit(Unit::Seconds);
-static INPUT_DROPPED: Metric = Metric::counter(
-    "agent_input_dropped_samples_total",
-    "Samples of an input that were left out, by why.",
-    &[
-        Label::bounded("input", 64),
-        Label::fixed("reason", &["series_limit", "duplicate", "label_conflict", "reset", "stale"]),
-    ],
-)
-.since(Since::Start);
-static INPUT_FOLDED: Metric = Metric::counter(
-    "agent_input_folded_samples_total",
-    "Samples of an input that are shown as part of a series called `other`, past the limit of series.",
-    INPUT,
-)
-.since(Since::Start);
-static INPUT_CPU: Metric = Metric::counter(
-    "agent_input_cpu_seconds_total",
-    "CPU time of an input's collections; too short to be told apart by user and system.",
-    INPUT,
-)
-.unit(Unit::Seconds)
-.since(Since::Start);
-static INPUT_SLOWDOWN: Metric = Metric::gauge(
-    "agent_input_slowdown_ratio",
-    "An input is collected at one in so many occasions, 1 unless the budget slows it.",
-    INPUT,
-);
-static INPUT_SHED: Metric = Metric::gauge("agent_input_shed", "Whether the budget has shed an input.", INPUT);
 static SCRAPES: Metric =
     Metric::counter("agent_scrapes_total", "Pages handed to scrapers.", &[]).since(Since::Start);
 static COLLECTIONS: Metric = Metric::counter(
@@ -378,7 +281,7 @@ impl Input for Agent {
     }
 
     fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        telemetry::for_each(|figures| deliver_figures(figures, acc));
+        telemetry::for_each(|figures| inputs::deliver(figures, acc));
         telemetry::for_each_lane(|lane| {
             acc.put(&TICK_LATENESS, &[lane.name.as_bytes()], &lane.lateness);
         });
@@ -396,51 +299,6 @@ impl Input for Agent {
         acc.put(&UNKNOWN, &[], unknown);
         Ok(())
     }
-}
-
-/// Delivers the figures of one pipeline. These are most of the agent's own series, so they do not take the
-/// way through the recorder, which would cost more than all other inputs together.
-fn deliver_figures(figures: &Figures, acc: &mut dyn Accumulator) {
-    let (input, state, losses) = (figures.input.as_bytes(), &figures.state, figures.losses);
-    acc.put(&INPUT_UP, &[input], state.is_up());
-    let info = [state.word(), state.variant(), state.reason()].map(str::as_bytes);
-    acc.put(&INPUT_INFO, &[input, info[0], info[1], info[2]], 1.0);
-    acc.put(&INPUT_DURATION, &[input], figures.took.as_secs_f64());
-    // No age where there never was a success.
-    if let Some(at) = figures.last_success {
-        acc.put(&INPUT_AGE, &[input], at.elapsed().as_secs_f64());
-    }
-    acc.put(&INPUT_SERIES, &[input], figures.series as f64);
-    for (metric, count) in [
-        (&INPUT_ERRORS, figures.errors),
-        (&INPUT_TIMEOUTS, figures.timeouts),
-        (&INPUT_PANICS, figures.panics),
-        (&INPUT_SKIPPED, figures.pace.map_or(0, |pace| pace.skipped) + losses.missed),
-    ] {
-        acc.put(metric, &[input], count);
-    }
-    if let Some(pace) = &figures.pace {
-        acc.put(&INPUT_TICKS, &[input], pace.ticks);
-        acc.put(&INPUT_HELD_UP, &[input], losses.held_up);
-        acc.put(&INPUT_INTERVAL, &[input], pace.interval.as_secs_f64());
-        acc.put(&INPUT_LATENESS, &[input], pace.worst.get().as_secs_f64());
-        if let Some(distance) = pace.distance {
-            acc.put(&INPUT_DISTANCE, &[input], distance.as_secs_f64());
-        }
-    }
-    if let Some(quarantine) = figures.quarantine {
-        let left = quarantine.until.saturating_duration_since(Instant::now());
-        acc.put(&INPUT_QUARANTINE, &[input], left.as_secs_f64());
-    }
-    acc.put(&INPUT_CPU, &[input], figures.cpu.as_secs_f64());
-    acc.put(&INPUT_SLOWDOWN, &[input], f64::from(figures.every.max(1)));
-    acc.put(&INPUT_SHED, &[input], figures.every == 0);
-    acc.put(&INPUT_DROPPED, &[input, b"series_limit"], losses.over_limit);
-    acc.put(&INPUT_DROPPED, &[input, b"duplicate"], losses.duplicates);
-    acc.put(&INPUT_DROPPED, &[input, b"label_conflict"], losses.conflicts);
-    acc.put(&INPUT_DROPPED, &[input, b"reset"], losses.resets);
-    acc.put(&INPUT_DROPPED, &[input, b"stale"], losses.stale);
-    acc.put(&INPUT_FOLDED, &[input], losses.folded);
 }
 
 /// Delivers one rendered line; false when it has no definition or not the labels that it should have.

@@ -161,13 +161,22 @@ mod tests {
         pipeline::{Rules, TransformConfig, ValueRule},
     };
 
+    const POD: &str = "kubepods/pod00000003-1111-2222-3333-444455556666";
+    const GROUP: &str = "kubepods/pod00000003-1111-2222-3333-444455556666/c1";
+
     static TIME: Metric = Metric::counter("time_total", "Time.", &[Label::bounded("cgroup", 9)]);
     static OTHER: Metric = Metric::gauge("other", "Other.", &[]);
 
     fn pod(name: &str) -> Pod {
         let labels = [("team".to_owned(), "red\nish".to_owned())];
         let (name, namespace) = (name.to_owned(), "shop".to_owned());
-        Pod { uid: format!("uid-{name}"), name, namespace, labels: labels.into(), ..Pod::default() }
+        Pod {
+            uid: format!("{:08x}-1111-2222-3333-444455556666", name.len()),
+            name,
+            namespace,
+            labels: labels.into(),
+            ..Pod::default()
+        }
     }
 
     fn container(id: &str, name: &str, pod: Pod) -> Arc<Container> {
@@ -176,7 +185,7 @@ mod tests {
             name: name.to_owned(),
             runtime: Runtime::Containerd,
             role: Role::Workload,
-            cgroup: format!("kubepods/{}/{id}", pod.uid),
+            cgroup: format!("kubepods/pod{}/{id}", pod.uid),
             pod: Some(Arc::new(pod)),
             image: "shop:1".to_owned(),
             labels: Default::default(),
@@ -233,7 +242,7 @@ mod tests {
     #[test]
     fn a_name_that_comes_late_comes_changes_and_goes_and_what_is_counted_goes_on() {
         let mut bench = Bench::new(&TransformConfig::default());
-        let group = "kubepods/uid-web/c1";
+        let group = GROUP;
         let bare = |value: u32| vec![format!("x_time_total{{cgroup=\"{group}\"}} {value}")];
         assert_eq!(bench.page(&[group]), bare(10));
         bench.publish(vec![container("c1", "app", pod("web"))]);
@@ -256,8 +265,7 @@ mod tests {
     fn groups_below_a_container_are_its_own_and_the_group_of_a_pod_has_no_container() {
         let mut bench = Bench::new(&TransformConfig::default());
         bench.publish(vec![container("c1", "app", pod("web"))]);
-        let page =
-            bench.page(&["kubepods/uid-web/c1/init", "kubepods/uid-web", "kubepods", "kubepods/uid-webb"]);
+        let page = bench.page(&[&format!("{GROUP}/init"), POD, "kubepods", &format!("{POD}7")]);
         assert!(page[0].contains("container=\"app\""), "{page:?}");
         assert!(page[1].contains("pod=\"web\"") && !page[1].contains("container"), "{page:?}");
         assert!(page[2..].iter().all(|line| !line.contains("pod=")), "{page:?}");
@@ -273,7 +281,7 @@ mod tests {
         let tags = vec![("pod".to_owned(), "tag".to_owned())];
         let mut bench =
             Bench::new(&TransformConfig { tags, values: vec![rate], ..TransformConfig::default() });
-        let group = "kubepods/uid-web/c1";
+        let group = GROUP;
         assert_eq!(bench.page(&[group]), Vec::<String>::new());
         bench.publish(vec![container("c1", "app", pod("web"))]);
         let page = bench.page(&[group]);
