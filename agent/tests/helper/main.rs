@@ -11,6 +11,7 @@ mod lies;
 mod life;
 mod locked;
 mod places;
+mod real;
 mod target;
 
 use std::{env, panic, process::ExitCode};
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     }
     let is_on = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let tests = [locked::TESTS, places::TESTS, lies::TESTS, life::TESTS, churn::TESTS].concat();
+    let tests = [locked::TESTS, places::TESTS, real::TESTS, lies::TESTS, life::TESTS, churn::TESTS].concat();
     let chosen = match (is_on("--ignored"), is_on("--include-ignored")) {
         (true, _) => bench::MEASUREMENTS.to_vec(),
         (_, true) => [&tests, bench::MEASUREMENTS].concat(),

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
@@ -26,6 +27,9 @@ pub(crate) const COMMAND: &str = "be-a-target";
 /// The abstract name under which it answers: one for each network namespace.
 pub(crate) const NAME: &[u8] = b"pitot-target";
 
+/// The port of its loopback device on which it answers over HTTP.
+pub(crate) const PORT: u16 = 7777;
+
 /// Is a target until its parent ends.
 pub(crate) fn run(arguments: &[String]) {
     set_pdeathsig(Signal::SIGKILL).unwrap();
@@ -44,8 +48,12 @@ pub(crate) fn run(arguments: &[String]) {
         // Only a child is inside.
         let rest: Vec<&String> =
             arguments.iter().filter(|argument| kinds.iter().all(|kind| kind.0 != **argument)).collect();
-        let mut child =
-            Command::new(env::current_exe().unwrap()).arg(COMMAND).args(rest).arg("inner").spawn().unwrap();
+        let mut child = Command::new(env::current_exe().unwrap())
+            .arg(COMMAND)
+            .args(rest)
+            .args(["inner", if has("net") { "networked" } else { "" }])
+            .spawn()
+            .unwrap();
         println_of(child.id());
         child.wait().unwrap();
         return;
@@ -59,6 +67,15 @@ pub(crate) fn run(arguments: &[String]) {
     }
     let inode =
         fs::metadata("/proc/self/ns/net").map_or(0, |file| std::os::unix::fs::MetadataExt::ino(&file));
+    if has("net") || has("networked") {
+        // Root's namespaces begin with a loopback device that is down.
+        let _without = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        // As container runtimes do it.
+        fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", PORT)) {
+            std::thread::spawn(move || listener.incoming().for_each(serve_http));
+        }
+    }
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME).unwrap());
     if !has("inner") {
         println_of(std::process::id());
@@ -70,6 +87,14 @@ pub(crate) fn run(arguments: &[String]) {
     }
     loop {
         std::thread::park();
+    }
+}
+
+fn serve_http(connection: std::io::Result<TcpStream>) {
+    if let Ok(mut connection) = connection {
+        let _request = connection.read(&mut [0; 1024]);
+        let _gone =
+            connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     }
 }
 
