@@ -58,15 +58,6 @@ pub(crate) fn run(arguments: &[String]) {
         child.wait().unwrap();
         return;
     }
-    if let Some(user) = arguments.iter().find_map(|argument| argument.strip_prefix("user=")) {
-        let user: u32 = user.parse().unwrap();
-        nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(user + 1)]).unwrap();
-        nix::unistd::setgid(nix::unistd::Gid::from_raw(user)).unwrap();
-        nix::unistd::setuid(nix::unistd::Uid::from_raw(user)).unwrap();
-        set_pdeathsig(Signal::SIGKILL).unwrap();
-    }
-    let inode =
-        fs::metadata("/proc/self/ns/net").map_or(0, |file| std::os::unix::fs::MetadataExt::ino(&file));
     if has("net") || has("networked") {
         // Root's namespaces begin with a loopback device that is down.
         let _without = Command::new("ip").args(["link", "set", "lo", "up"]).status();
@@ -76,6 +67,15 @@ pub(crate) fn run(arguments: &[String]) {
             std::thread::spawn(move || listener.incoming().for_each(serve_http));
         }
     }
+    if let Some(user) = arguments.iter().find_map(|argument| argument.strip_prefix("user=")) {
+        let user: u32 = user.parse().unwrap();
+        nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(user + 1)]).unwrap();
+        nix::unistd::setgid(nix::unistd::Gid::from_raw(user)).unwrap();
+        nix::unistd::setuid(nix::unistd::Uid::from_raw(user)).unwrap();
+        set_pdeathsig(Signal::SIGKILL).unwrap();
+    }
+    let inode =
+        fs::metadata("/proc/self/ns/net").map_or(0, |file| std::os::unix::fs::MetadataExt::ino(&file));
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME).unwrap());
     if !has("inner") {
         println_of(std::process::id());
@@ -123,6 +123,7 @@ impl Running {
         // The inner one of two prints nothing: wait for its name.
         let inode = crate::crew::inode(pid, "net");
         while arguments.contains(&"net") && !answers(pid) {
+            assert!(fs::metadata(format!("/proc/{pid}/ns/net")).is_ok(), "it has ended");
             std::thread::yield_now();
         }
         Self { child, container: container(pid), inode }
