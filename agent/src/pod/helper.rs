@@ -39,7 +39,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(30);
 const GRACE: u64 = 2;
 
 /// What those get to end that a check has started and not ended itself.
-const FUNERAL: Duration = Duration::from_millis(20);
+const FUNERAL: Duration = Duration::from_millis(100);
 
 /// Whether the first process of such a helper ends once it has made the second one.
 pub(super) fn relays(needs: Needs, expected: Option<&Expected>) -> bool {

@@ -18,7 +18,7 @@ use rustix::{
 };
 
 /// What the helper gets for it.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest list of children that is read at once; the rest has its turn in the next round.
 const LONGEST: u64 = 64 << 10;
 

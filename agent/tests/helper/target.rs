@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
@@ -26,6 +27,9 @@ pub(crate) const COMMAND: &str = "be-a-target";
 /// The abstract name under which it answers: one for each network namespace.
 pub(crate) const NAME: &[u8] = b"pitot-target";
 
+/// The port of its loopback device on which it answers over HTTP.
+pub(crate) const PORT: u16 = 7777;
+
 /// Is a target until its parent ends.
 pub(crate) fn run(arguments: &[String]) {
     set_pdeathsig(Signal::SIGKILL).unwrap();
@@ -44,11 +48,24 @@ pub(crate) fn run(arguments: &[String]) {
         // Only a child is inside.
         let rest: Vec<&String> =
             arguments.iter().filter(|argument| kinds.iter().all(|kind| kind.0 != **argument)).collect();
-        let mut child =
-            Command::new(env::current_exe().unwrap()).arg(COMMAND).args(rest).arg("inner").spawn().unwrap();
+        let mut child = Command::new(env::current_exe().unwrap())
+            .arg(COMMAND)
+            .args(rest)
+            .args(["inner", if has("net") { "networked" } else { "" }])
+            .spawn()
+            .unwrap();
         println_of(child.id());
         child.wait().unwrap();
         return;
+    }
+    if has("net") || has("networked") {
+        // Root's namespaces begin with a loopback device that is down.
+        let _without = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        // As container runtimes do it.
+        fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", PORT)) {
+            std::thread::spawn(move || listener.incoming().for_each(serve_http));
+        }
     }
     if let Some(user) = arguments.iter().find_map(|argument| argument.strip_prefix("user=")) {
         let user: u32 = user.parse().unwrap();
@@ -73,6 +90,14 @@ pub(crate) fn run(arguments: &[String]) {
     }
     loop {
         std::thread::park();
+    }
+}
+
+fn serve_http(connection: std::io::Result<TcpStream>) {
+    if let Ok(mut connection) = connection {
+        let _request = connection.read(&mut [0; 1024]);
+        let _gone =
+            connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     }
 }
 
@@ -101,6 +126,7 @@ impl Running {
         // The inner one of two prints nothing: wait for its name.
         let inode = crate::crew::inode(pid, "net");
         while arguments.contains(&"net") && !answers(pid) {
+            assert!(fs::metadata(format!("/proc/{pid}/ns/net")).is_ok(), "it has ended");
             std::thread::yield_now();
         }
         Self { child, container: container(pid), inode }
