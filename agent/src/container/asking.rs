@@ -108,9 +108,7 @@ impl Asking {
                 }
                 changed = self.source.changed() => Answer::Changed(self.rank, changed),
                 () = sleep_until(self.next_ping.into()), if due.is_none() => {
-                    let pinged = timeout(self.pace.deadline, self.source.ping()).await;
-                    let pinged = self.in_time(pinged);
-                    self.note(pinged.err());
+                    self.ping().await;
                     continue;
                 }
                 () = wait_until(due) => {
@@ -141,6 +139,17 @@ impl Asking {
 
     fn due(&self) -> Option<Instant> {
         self.open.values().map(|open| open.due).min().map(|due| due.max(self.not_before))
+    }
+
+    /// Asks whether it is there.
+    async fn ping(&mut self) {
+        self.next_ping = Instant::now() + self.pace.ping;
+        let pinged = timeout(self.pace.deadline, self.source.ping()).await;
+        match self.in_time(pinged.map(Option::transpose)) {
+            Ok(Some(())) => self.note(None),
+            Ok(None) => {}
+            Err(why) => self.note(Some(why)),
+        }
     }
 
     /// Asks about all whose time has come.

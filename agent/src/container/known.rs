@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -63,7 +63,7 @@ pub(super) enum Looked {
 pub(super) struct Running {
     /// None if its processes cannot be seen from here.
     pub(super) process: Option<Process>,
-    pub(super) started: Option<std::time::SystemTime>,
+    pub(super) started: Option<SystemTime>,
     pub(super) is_pause: bool,
     pub(super) host_network: Option<bool>,
     /// Who started it, where the path does not say.

@@ -53,7 +53,14 @@ impl Discovery {
         // From now on the kernel tells, so that nothing falls between two looks.
         let is_followed = entry.is_sure && self.tree.watch_processes(group);
         let mut members = self.tree.members(group, is_container);
-        match self.processes.first(&mut members.pids) {
+        let first = self.processes.first(&mut members.pids);
+        // Its number may have become another one's between the list and the look: if it still is in the list, and
+        // still the same, it is the container's.
+        let first = first.filter(|first| {
+            let again = self.tree.members(group, is_container).pids;
+            again.contains(&first.process.pid) && self.processes.is_alive(first.process)
+        });
+        match first {
             Some(first) if !first.is_on_its_way() || entry.is_last_look() => {
                 self.run(group, &first, is_followed, now)
             }

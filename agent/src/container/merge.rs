@@ -1,6 +1,10 @@
 //! What several say about one container or pod, put together.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use super::{Container, Pod, Process, Role, Runtime, process, source::Description};
 
@@ -85,7 +89,7 @@ pub(super) struct Seen<'a> {
     pub(super) cgroup: &'a str,
     pub(super) cgroup_id: Option<u64>,
     pub(super) host_network: Option<bool>,
-    pub(super) started: Option<std::time::SystemTime>,
+    pub(super) started: Option<SystemTime>,
     pub(super) sandboxed: Option<&'a str>,
 }
 
@@ -135,8 +139,7 @@ pub(super) fn container(seen: &Seen<'_>, told: &Told, of_pod: Option<&PodFacts>)
 /// A pod, from what was told of its containers.
 pub(super) fn pod<'a>(uid: &str, told: &(impl Iterator<Item = &'a Told> + Clone)) -> Pod {
     let mut whole = Pod { uid: uid.to_owned(), ..Pod::default() };
-    let ranks: std::collections::BTreeSet<usize> =
-        told.clone().flat_map(|told| told.0.keys().copied()).collect();
+    let ranks: BTreeSet<usize> = told.clone().flat_map(|told| told.0.keys().copied()).collect();
     for rank in ranks {
         let at_rank = told.clone().filter_map(|told| told.0.get(&rank)?.pod.as_ref());
         for part in at_rank.filter(|part| part.uid.is_empty() || part.uid == uid) {

@@ -44,10 +44,10 @@ pub trait Source: Send {
     }
 
     /// Asks whether its runtime is there, with one call that costs it next to nothing. It is asked now and then while
-    /// there is nothing else to ask, so that a runtime that has gone is known before it is needed. By default it is
-    /// taken to be there.
-    fn ping(&mut self) -> Later<'_, Result<(), String>> {
-        Box::pin(std::future::ready(Ok(())))
+    /// there is nothing else to ask, so that a runtime that has gone is known before it is needed. None, as by default,
+    /// when there is no such call: then it is as it was when it was last asked.
+    fn ping(&mut self) -> Later<'_, Option<Result<(), String>>> {
+        Box::pin(std::future::ready(None))
     }
 
     /// Calls that it has made so far.

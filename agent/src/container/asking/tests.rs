@@ -58,10 +58,11 @@ impl Source for Fake {
         })
     }
 
-    fn ping(&mut self) -> Later<'_, Result<(), String>> {
+    fn ping(&mut self) -> Later<'_, Option<Result<(), String>>> {
         self.pings.fetch_add(1, Ordering::Relaxed);
         let is_down = self.is_down.load(Ordering::Relaxed);
-        Box::pin(std::future::ready(if is_down { Err("it is down".to_owned()) } else { Ok(()) }))
+        let answer = if is_down { Err("it is down".to_owned()) } else { Ok(()) };
+        Box::pin(std::future::ready(Some(answer)))
     }
 
     fn calls(&self) -> u64 {
