@@ -117,7 +117,12 @@ impl From<io::Error> for Failure {
                 | Errno::ENETDOWN
                 | Errno::EADDRNOTAVAIL
                 | Errno::EAFNOSUPPORT
-                | Errno::EINVAL,
+                | Errno::EINVAL
+                // What else a message of ICMP may say.
+                | Errno::ENOPROTOOPT
+                | Errno::EOPNOTSUPP
+                | Errno::ENONET
+                | Errno::EPROTO,
             ) => Reason::Unreachable,
             Some(Errno::EPERM | Errno::EACCES) => Reason::Denied,
             _ => match error.kind() {

@@ -11,7 +11,7 @@ use hyper::{
 use regex_lite::Regex;
 use rustls::RootCertStore;
 
-use super::{Settings, tls};
+use super::{Settings, redirect::is_host, tls};
 
 /// Headers that say how the message ends and who follows whom: those are not for the configuration.
 const FRAMING: &[HeaderName] =
@@ -85,8 +85,8 @@ fn address(url: &str) -> Result<Uri, String> {
         let what = "names a user: give `headers = [\"Authorization: Basic ...\"]` instead";
         return Err(format!("`url` {what}"));
     }
-    if uri.host().is_none_or(str::is_empty) {
-        return Err(wrong("has no host"));
+    if !uri.host().is_some_and(is_host) {
+        return Err(wrong("has no host that has a name or an address"));
     }
     Ok(uri)
 }
@@ -191,6 +191,7 @@ mod tests {
         assert!(wrong(|s| s.expected_codes.clear()).contains("100-599"));
         assert!(wrong(|s| s.url = "127.0.0.1:80".to_owned()).contains("http://127.0.0.1:8080/healthz"));
         assert!(wrong(|s| s.url = "/healthz".to_owned()).contains("no scheme"));
+        assert!(wrong(|s| s.url = "http://a..b/".to_owned()).contains("no host"));
         assert!(wrong(|s| s.url = "ftp://x/".to_owned()).contains("only `http` and `https`"));
         assert!(wrong(|s| s.url = "http://me:secret@x/".to_owned()).contains("Authorization"));
         assert!(wrong(|s| s.method = "G T".to_owned()).contains("GET or HEAD"));

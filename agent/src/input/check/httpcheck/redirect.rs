@@ -1,6 +1,10 @@
 //! Where a redirect leads, and what goes there.
 
+use std::net::Ipv6Addr;
+
 use hyper::{Method, StatusCode, Uri, body::Bytes, http::uri::Scheme};
+
+use super::super::resolve;
 
 /// A request on its way: what is asked, and whom.
 #[derive(Clone, Debug)]
@@ -33,7 +37,7 @@ impl Hop {
 
     /// The request that an answer sends one to; none when it leads nowhere.
     pub(super) fn next(self, status: StatusCode, location: &str) -> Option<Self> {
-        let uri = resolve(&self.uri, location)?;
+        let uri = follow(&self.uri, location)?;
         // What browsers do, and what the standard has come to allow.
         let is_get = match status.as_u16() {
             301 | 302 => self.method == Method::POST,
@@ -52,8 +56,16 @@ impl Hop {
     }
 }
 
+/// Whether a host, as URLs have it, can be asked for.
+pub(super) fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => resolve::is_name(host),
+    }
+}
+
 /// What a reference means where it was found (RFC 3986, section 5.2).
-fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
+fn follow(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next().unwrap_or_default();
     let scheme = base.scheme_str()?;
     let authority = base.authority()?;
@@ -77,7 +89,7 @@ fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
         matches!(uri.scheme(), Some(scheme) if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
     let authority = uri.authority()?;
     // Who is named there is not who was configured.
-    (is_known && !authority.host().is_empty() && !authority.as_str().contains('@')).then_some(uri)
+    (is_known && is_host(authority.host()) && !authority.as_str().contains('@')).then_some(uri)
 }
 
 /// Whether a reference begins with a scheme.
@@ -138,13 +150,23 @@ mod tests {
             ("http://[::1]:8080/", "http://[::1]:8080/"),
         ] {
             assert_eq!(
-                resolve(&base, reference).map(|uri| uri.to_string()).as_deref(),
+                follow(&base, reference).map(|uri| uri.to_string()).as_deref(),
                 Some(whole),
                 "{reference}"
             );
         }
-        for nowhere in ["ftp://x/", "mailto:me", "http://", "http://u:p@x/", "javascript:0", "http://a b/"] {
-            assert_eq!(resolve(&base, nowhere), None, "{nowhere}");
+        assert_eq!(follow(&base, &format!("http://{}/", "x".repeat(64))), None, "no name has such a label");
+        for nowhere in [
+            "http://[::1::]/",
+            "http://a..b/",
+            "ftp://x/",
+            "mailto:me",
+            "http://",
+            "http://u:p@x/",
+            "javascript:0",
+            "http://a b/",
+        ] {
+            assert_eq!(follow(&base, nowhere), None, "{nowhere}");
         }
     }
 
@@ -174,7 +196,7 @@ mod tests {
         #[test]
         fn any_location_leads_somewhere_or_nowhere(location in "[ -~]{0,40}") {
             let base: Uri = "http://a:81/b/c/d?q".parse().unwrap();
-            if let Some(uri) = resolve(&base, &location) {
+            if let Some(uri) = follow(&base, &location) {
                 prop_assert!(uri.host().is_some() && uri.path().starts_with('/'));
             }
         }
