@@ -147,7 +147,7 @@ fn jvm() {
             assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", acc.samples());
         };
         let threads = acc.samples().iter().find(|sample| sample.name == "threads").unwrap();
-        assert_eq!(threads.labels[1].1, "com.sun.tools.javac.launcher.Main");
+        assert!(threads.labels[1].1.starts_with("com.sun.tools.javac.launcher."), "{threads:?}");
         // Its number in the target, which is small there.
         assert!(threads.labels[0].1.parse::<u32>().unwrap() < 50, "{threads:?}");
     }
