@@ -39,7 +39,8 @@ fn main() -> ExitCode {
     let is_on = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let tests =
-        [locked::TESTS, places::TESTS, real::TESTS, lies::TESTS, life::TESTS, churn::TESTS, network::TESTS].concat();
+        [locked::TESTS, places::TESTS, real::TESTS, lies::TESTS, life::TESTS, churn::TESTS, network::TESTS]
+            .concat();
     let chosen = match (is_on("--ignored"), is_on("--include-ignored")) {
         (true, _) => bench::MEASUREMENTS.to_vec(),
         (_, true) => [&tests, bench::MEASUREMENTS].concat(),
