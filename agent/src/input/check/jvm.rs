@@ -52,6 +52,8 @@ const LONGEST_STAT: u64 = 4096;
 const SETTLED: Duration = Duration::from_secs(5);
 /// Between the clock of the machine and that of its process.
 const TOLERANCE: Duration = Duration::from_secs(1);
+/// The same where the clock may have been set in between.
+const TOLERANCE_OF_WALL: Duration = Duration::from_secs(60);
 
 /// The check.
 #[derive(Debug)]
@@ -150,8 +152,13 @@ fn look(
         return Ok(Err("starting"));
     }
     // The number of the process is that of another one now.
-    let longer = |uptime| process.age().is_none_or(|age| uptime > age + TOLERANCE);
-    if report.has(pid) || machine.uptime().is_some_and(longer) {
+    let longer = |uptime, tolerance| process.age().is_none_or(|age| uptime > age + tolerance);
+    let is_older = match (machine.uptime(), machine.since_it_began()) {
+        (Some(uptime), _) => longer(uptime, TOLERANCE),
+        (None, Some(uptime)) => longer(uptime, TOLERANCE_OF_WALL),
+        (None, None) => false,
+    };
+    if report.has(pid) || is_older {
         return Ok(Err("ended"));
     }
     report.add(pid, &machine).map(Ok)

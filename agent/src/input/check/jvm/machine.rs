@@ -1,6 +1,6 @@
 //! What the counters of one Java virtual machine say.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
     metrics::{self, Amount},
@@ -18,6 +18,8 @@ const COLLECTORS: usize = 8;
 pub(super) struct Machine<'a> {
     /// Ticks in a second.
     frequency: Option<f64>,
+    /// When it began, in milliseconds since 1970.
+    began: Option<u64>,
     command: &'a [u8],
     pub(super) version: &'a [u8],
     /// Name of the policy of garbage collection.
@@ -75,6 +77,8 @@ impl<'a> Machine<'a> {
             self.plain[at] = Some(value);
         } else if let Some(rest) = name.strip_prefix(b"sun.gc.") {
             self.of_memory(rest, value);
+        } else if name == b"sun.rt.createVmBeginTime" {
+            self.began = u64::try_from(value).ok();
         } else if name == b"sun.os.hrt.frequency" {
             self.frequency = Some(value as f64).filter(|&ticks| ticks > 0.0);
         }
@@ -161,6 +165,13 @@ impl<'a> Machine<'a> {
         let at =
             metrics::PLAIN.iter().position(|plain| std::ptr::eq(plain.metric, &raw const metrics::UPTIME))?;
         Duration::try_from_secs_f64(self.seconds(self.plain[at]?)?).ok()
+    }
+
+    /// The same by the clock of the wall, which may have been set since: for machines from version 25 on, which do not
+    /// say it.
+    pub(super) fn since_it_began(&self) -> Option<Duration> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        now.checked_sub(Duration::from_millis(self.began?))
     }
 
     /// The value of a counter in the unit of its metric; none is below zero.

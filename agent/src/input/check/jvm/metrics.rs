@@ -41,9 +41,12 @@ pub(super) static INFO: Metric = Metric::info(
         Label::bounded("policy", 1),
     ],
 );
-pub(super) static UPTIME: Metric =
-    Metric::gauge("uptime_seconds", "For how long the machine has been running.", MACHINE)
-        .unit(Unit::Seconds);
+pub(super) static UPTIME: Metric = Metric::gauge(
+    "uptime_seconds",
+    "For how long the machine has been running; those from version 25 on do not say.",
+    MACHINE,
+)
+.unit(Unit::Seconds);
 static THREADS: Metric = Metric::gauge("threads", "Live threads, of which some are daemons.", MACHINE);
 static THREADS_DAEMON: Metric =
     Metric::gauge("threads_daemon", "Live threads that do not keep the machine running.", MACHINE);
