@@ -134,7 +134,7 @@ impl Same {
         // Behind its own there are those of whoever owns it, which are added anew.
         for (label, value) in labels.take(ours.labels.len()) {
             match (label, self.only) {
-                ("cgroup", _) => values[0] = format!("/{value}"),
+                ("cgroup", _) => values[0] = format!("/{}", value.trim_start_matches('/')),
                 (label, Some((only, wanted))) if label == only => {
                     if value != wanted {
                         return None;
@@ -361,7 +361,7 @@ mod tests {
             SeriesStore::new(Box::new(Rules::of(&TransformConfig::default(), DEF.prefix)), Limits::default());
         store.begin(std::time::Instant::now());
         let acc: &mut dyn Accumulator = &mut store;
-        acc.put(ours("cgroup_cpu_usage_seconds_total"), &[b"a/b"], 1.5);
+        acc.put(ours("cgroup_cpu_usage_seconds_total"), &[b"/a/b"], 1.5);
         acc.put(ours("cgroup_cpu_seconds_total"), &[b"a/b", b"user"], 1.0);
         acc.put(ours("cgroup_io_bytes_total"), &[b"a/b", b"vda", b"write"], 7.0);
         acc.put(ours("cgroup_memory_events_total"), &[b"a/b", b"low"], 9.0);

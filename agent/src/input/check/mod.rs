@@ -25,7 +25,7 @@ pub use self::inside::{Dir, Inside};
 use super::{Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
-    catalogue::{Label, Metric},
+    catalogue::{Label, Metric, Since},
 };
 
 /// A check, as its helper makes it: from nothing but defaults.
@@ -59,7 +59,8 @@ pub static FAILURES: Metric = Metric::counter(
     "failures_total",
     "Checks that were not executed, by what prevented it.",
     &[Label::fixed("reason", HelperError::REASONS)],
-);
+)
+.since(Since::Start);
 
 /// Where an input is executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
