@@ -30,6 +30,8 @@ use crate::{
     telemetry,
 };
 
+/// How long a single collection waits for the first look at what runs here.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// What connections get to end after a signal.
 const FAREWELL: Duration = Duration::from_millis(700);
 /// What outputs get to write what waits.
@@ -129,10 +131,13 @@ fn allow_descriptors() {
 }
 
 /// Collects once and returns the page and the state of every input.
-pub async fn once(config: &Config, opened: Opened, format: Format) -> Result<(Page, Vec<Report>), String> {
+pub async fn once(config: &Config, mut opened: Opened, format: Format) -> Result<(Page, Vec<Report>), String> {
     let engine = Engine::start(opened.pipelines, config.scrape_budget);
     let engine = engine.map_err(|error| format!("no thread: {error}"))?;
     telemetry::note_programs(&opened.guard.programs, &opened.guard.figures());
+    if config.pods.enabled {
+        opened.kit.containers.settled(FIRST_LOOK).await;
+    }
     let want = Want { format, gzip: false, timeout: None, names: Vec::new() };
     let page = engine.scrape(want).await.map_err(|refused| refused.to_string())?;
     let reports = engine.reports();

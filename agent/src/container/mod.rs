@@ -20,7 +20,7 @@ mod tree;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::watch;
@@ -204,6 +204,13 @@ impl Directory {
     /// Its generation, without taking hold of it.
     pub fn generation(&self) -> u64 {
         self.0.borrow().generation
+    }
+
+    /// Waits until somebody has looked, or for so long.
+    pub async fn settled(&mut self, patience: Duration) {
+        let looked = self.0.wait_for(|snapshot| snapshot.generation > 0);
+        // Nobody may look at all.
+        let _late = tokio::time::timeout(patience, looked).await;
     }
 
     /// Waits for one that has not been seen through this handle; false when there will be none.

@@ -12,6 +12,7 @@ const TAKEN: [&str; 7] = ["cgroup", "namespace", "pod", "container", "id", "imag
 
 /// How it is found out what runs on this host and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "keys of a file that are switches")]
 pub struct PodsConfig {
     /// Whether anybody looks.
     pub enabled: bool,

@@ -31,17 +31,25 @@ pub(super) struct Desk {
     /// Where places within the interval are counted from.
     origin: Instant,
     next_seat: u64,
-    /// Whether it has been told what runs on the host.
-    is_settled: bool,
-    /// The plan is another than the one by which the seats were made.
-    is_replanned: bool,
-    /// Another one has taken over.
-    is_closed: bool,
+    stage: Stage,
     /// Nobody finds out what runs on the host.
     pub(super) is_alone: bool,
     pub(super) overdue: Overdue,
     /// Targets past the limit, or with the labels of another.
     left_out: usize,
+}
+
+/// What has become of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has not been told what runs on the host.
+    New,
+    /// Its targets are by another plan.
+    Replanned,
+    /// It has the targets that there are.
+    Settled,
+    /// Another one has taken over.
+    Closed,
 }
 
 /// A check that is to be started.
@@ -72,9 +80,7 @@ impl Desk {
             by_identity: HashMap::new(),
             origin: now,
             next_seat: 0,
-            is_settled: false,
-            is_replanned: false,
-            is_closed: false,
+            stage: Stage::New,
             is_alone: false,
             overdue: Overdue::default(),
             left_out: 0,
@@ -87,13 +93,14 @@ impl Desk {
 
     /// Takes over what an earlier one knew of its targets. Checks that it had under way are lost with it.
     pub(super) fn take_over(&mut self, old: &mut Self) {
-        old.is_closed = true;
+        let stage = std::mem::replace(&mut old.stage, Stage::Closed);
         if !std::ptr::eq(self.plan.def, old.plan.def) {
             return;
         }
         (self.origin, self.overdue, self.next_seat) = (old.origin, old.overdue, old.next_seat);
-        self.is_settled = old.is_settled;
-        self.is_replanned = true;
+        if stage != Stage::New {
+            self.stage = Stage::Replanned;
+        }
         for (id, mut seat) in std::mem::take(&mut old.seats) {
             if seat.is_gone {
                 continue;
@@ -111,13 +118,12 @@ impl Desk {
 
     /// Takes what runs on the host: new targets are due at once, those that are gone are forgotten.
     pub(super) fn settle(&mut self, snapshot: &Snapshot, now: Instant) {
-        if self.is_closed {
+        if self.stage == Stage::Closed {
             return;
         }
-        let is_other_plan = std::mem::take(&mut self.is_replanned);
+        let is_other_plan = std::mem::replace(&mut self.stage, Stage::Settled) == Stage::Replanned;
         let targets = find(&self.plan, snapshot);
         self.left_out = targets.left_out;
-        self.is_settled = true;
         let mut here = HashSet::with_capacity(targets.found.len());
         for found in targets.found {
             let Some(&id) = self.by_identity.get(&found.identity) else {
@@ -219,7 +225,7 @@ impl Desk {
 
     /// Whether every target that there is has had an answer.
     pub(super) fn is_answered(&self) -> bool {
-        self.is_settled && self.here().all(|seat| seat.result.is_some())
+        self.stage != Stage::New && self.here().all(|seat| seat.result.is_some())
     }
 
     /// Whether it knows targets at all.
