@@ -131,7 +131,11 @@ fn allow_descriptors() {
 }
 
 /// Collects once and returns the page and the state of every input.
-pub async fn once(config: &Config, mut opened: Opened, format: Format) -> Result<(Page, Vec<Report>), String> {
+pub async fn once(
+    config: &Config,
+    mut opened: Opened,
+    format: Format,
+) -> Result<(Page, Vec<Report>), String> {
     let engine = Engine::start(opened.pipelines, config.scrape_budget);
     let engine = engine.map_err(|error| format!("no thread: {error}"))?;
     telemetry::note_programs(&opened.guard.programs, &opened.guard.figures());

@@ -1,5 +1,4 @@
 //! What checks found is delivered from memory: once every series is known, a collection takes none.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::{sync::Arc, time::Duration};
 
