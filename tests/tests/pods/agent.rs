@@ -15,6 +15,8 @@ use crate::{built, page::Page};
 
 /// For whatever takes long only on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What takes so long is said, also if it comes.
+const SLOW: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A running one.
@@ -82,6 +84,9 @@ impl Agent {
         loop {
             let page = self.scrape();
             if holds(&page) {
+                if began.elapsed() > SLOW {
+                    println!("{what}, after {:.1} s", began.elapsed().as_secs_f64());
+                }
                 return page;
             }
             if began.elapsed() > PATIENCE {

@@ -14,11 +14,11 @@ use crate::{
 const TRAPS: &str = "
 mv /etc /etc.old; mkdir /etc
 mkfifo /etc/resolv.conf; ln -s hosts /etc/hosts
-dd if=/dev/zero of=/etc/passwd bs=1 count=1 seek=1073741823 2>/dev/null
+truncate -s 1G /etc/passwd
 ln -s /proc/self/root /etc/nsswitch.conf; ln -s ../../../../../../../../etc /etc/group
 mkdir -p /tmp/hsperfdata_root /www
 mkfifo /tmp/hsperfdata_root/1; ln -s /dev/zero /tmp/hsperfdata_root/2; ln -s 3 /tmp/hsperfdata_root/3
-dd if=/dev/zero of=/tmp/hsperfdata_root/4 bs=1 count=1 seek=1073741823 2>/dev/null
+truncate -s 1G /tmp/hsperfdata_root/4
 for name in sh ls httpd; do rm /bin/$name && printf '#!/bin/busybox false\n' > /bin/$name; done
 /bin/busybox echo ready > /www/ready
 exec /bin/busybox httpd -f -p 8080 -h /www";
@@ -54,9 +54,13 @@ pub(crate) fn a_pod_sets_traps(lab: &Lab) {
     agent.wait("its server is up, which needs none of its files", |page| {
         page.value("ready_up", &target) == Some(1.0)
     });
-    let page = agent.wait("every check has found out what it can, or that it cannot", |page| {
-        checks.iter().all(|(check, _)| page.value(&format!("pitot_{check}_executed"), &target).is_some())
-    });
+    for (check, _) in checks {
+        let executed = format!("pitot_{check}_executed");
+        agent.wait(&format!("{check} has found out what it can, or that it cannot"), |page| {
+            page.value(&executed, &target).is_some()
+        });
+    }
+    let page = agent.scrape();
     // There is no such name, whatever is in the way of finding that out.
     assert_ne!(page.value("pitot_httpcheck_up", &target), Some(1.0));
     assert_eq!(page.value("pitot_processes_executed", &target), Some(1.0), "{}", agent.log());

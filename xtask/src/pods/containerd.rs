@@ -195,6 +195,7 @@ fn sandbox(spec: &PodSpec, uid: &str, cgroup_parent: String, logs: &Path) -> San
         linux: Some(SandboxLinux {
             cgroup_parent,
             security: Some(SandboxSecurity { namespaces: Some(namespaces(spec)) }),
+            sysctls: spec.sysctls.clone().into_iter().collect(),
         }),
     }
 }

@@ -187,7 +187,7 @@ events_logger = "file"
 infra_image = "{pause}"
 infra_command = "/pause"
 tmp_dir = "{place}/run/libpod"
-static_dir = "{place}/root/libpod"
+static_dir = "{place}/kept/libpod"
 [engine.runtimes]
 runc = ["{runc}"]
 [containers]

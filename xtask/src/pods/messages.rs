@@ -48,6 +48,8 @@ pub(super) struct SandboxLinux {
     pub(super) cgroup_parent: String,
     #[prost(message, optional, tag = "2")]
     pub(super) security: Option<SandboxSecurity>,
+    #[prost(map = "string, string", tag = "3")]
+    pub(super) sysctls: HashMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

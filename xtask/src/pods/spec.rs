@@ -18,6 +18,8 @@ pub struct PodSpec {
     pub labels: BTreeMap<String, String>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
+    /// Kernel parameters of its namespaces.
+    pub sysctls: BTreeMap<String, String>,
     /// No network of its own: that of the host.
     pub host_network: bool,
     /// All containers see each other's processes.
@@ -43,6 +45,12 @@ impl PodSpec {
     /// With a label.
     pub fn label(mut self, name: &str, value: &str) -> Self {
         self.labels.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With a kernel parameter.
+    pub fn sysctl(mut self, name: &str, value: &str) -> Self {
+        self.sysctls.insert(name.to_owned(), value.to_owned());
         self
     }
 
