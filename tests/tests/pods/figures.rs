@@ -67,7 +67,7 @@ pub(crate) fn a_hundred_pods(lab: &Lab) {
     for (name, input, options) in [
         ("web", "httpcheck", "url = \"http://127.0.0.1:8080/{pod}\""),
         ("dial", "dialcheck", "ports = [\"8080\"]"),
-        ("sockets", "sockets", ""),
+        ("queues", "sockets", ""),
     ] {
         lines += &pipeline(name, input, "5s", "pod = \"many-*\"", options);
     }
