@@ -70,8 +70,9 @@ impl Engine {
         fs::write(home.join("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
         fs::write(place.join("registries.conf"), "unqualified-search-registries = []\n")?;
         let at = place.display();
-        let storage =
-            format!("[storage]\ndriver = \"overlay\"\ngraphroot = \"{at}/root\"\nrunroot = \"{at}/run\"\n");
+        let storage = format!(
+            "[storage]\ndriver = \"overlay\"\ngraphroot = \"{at}/storage\"\nrunroot = \"{at}/run\"\n"
+        );
         fs::write(place.join("storage.conf"), storage)?;
         fs::write(place.join("containers.conf"), config(&place, packages))?;
         let socket = place.join("podman.sock");
@@ -187,7 +188,7 @@ events_logger = "file"
 infra_image = "{pause}"
 infra_command = "/pause"
 tmp_dir = "{place}/run/libpod"
-static_dir = "{place}/kept/libpod"
+static_dir = "{place}/storage/libpod"
 [engine.runtimes]
 runc = ["{runc}"]
 [containers]

@@ -157,7 +157,7 @@ fn tasks(folder: &Path) -> Vec<(String, PathBuf)> {
 
 /// What runc was given for each container.
 fn bundles(folder: &Path) -> Vec<PathBuf> {
-    let podman = folders(&folder.join("podman/root/overlay-containers"));
+    let podman = folders(&folder.join("podman/storage/overlay-containers"));
     let podman = podman.into_iter().map(|container| container.join("userdata"));
     tasks(folder).into_iter().map(|(_, task)| task).chain(podman).collect()
 }
@@ -187,7 +187,7 @@ fn remove_traces(folder: &Path) {
             let _gone = fs::remove_file(result.path());
         }
     }
-    for container in folders(&folder.join("podman/root/overlay-containers")) {
+    for container in folders(&folder.join("podman/storage/overlay-containers")) {
         let _gone =
             fs::remove_dir_all(Path::new("/run/runc").join(container.file_name().unwrap_or_default()));
     }

@@ -23,6 +23,12 @@ pub(super) struct Host {
     hierarchies: &'static [&'static str],
 }
 
+/// A directory of a file system that gives no number twice, as that of control groups: by that a group is told from one
+/// that was there before.
+fn numbered() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 impl Host {
     pub(super) fn unified() -> Self {
         Self::with(&["unified"])
@@ -37,7 +43,7 @@ impl Host {
     }
 
     fn with(hierarchies: &'static [&'static str]) -> Self {
-        let host = Self { dir: tempfile::tempdir().unwrap(), hierarchies };
+        let host = Self { dir: numbered(), hierarchies };
         let mut mounts = Vec::new();
         for name in hierarchies {
             fs::create_dir_all(host.dir.path().join("sys/fs/cgroup").join(name)).unwrap();
