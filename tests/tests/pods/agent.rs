@@ -29,11 +29,16 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts one with these pipelines.
     pub(crate) fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// Starts one with these pipelines and inputs.
+    pub(crate) fn start_with(config: &str, inputs: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pitot.toml");
         fs::write(&file, config).unwrap();
         let pipelines = config.lines().filter_map(|line| line.strip_prefix("[pipeline.")?.strip_suffix(']'));
-        let inputs = ["agent"].into_iter().chain(pipelines).collect::<Vec<_>>().join(",");
+        let inputs = inputs.iter().copied().chain(["agent"]).chain(pipelines).collect::<Vec<_>>().join(",");
         let mut command = Command::new(built::program("pitot"));
         command.arg("--config").arg(&file).args(["--no-ebpf", "--listen", "127.0.0.1:0", "--input", &inputs]);
         command

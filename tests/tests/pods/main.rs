@@ -15,6 +15,7 @@ mod figures;
 mod follow;
 mod hostile;
 mod left;
+mod owners;
 mod page;
 mod runtimes;
 
@@ -43,6 +44,10 @@ const TESTS: &[Test] = &[
     ("checks::a_pod_that_is_down_delays_nobody", checks::a_pod_that_is_down_delays_nobody),
     ("hostile::a_pod_sets_traps", hostile::a_pod_sets_traps),
     ("hostile::a_helper_has_nothing_to_take", hostile::a_helper_has_nothing_to_take),
+    (
+        "owners::control_groups_have_the_labels_of_their_pods",
+        owners::control_groups_have_the_labels_of_their_pods,
+    ),
     ("follow::pods_are_seen_when_they_start_and_stop", follow::pods_are_seen_when_they_start_and_stop),
     ("follow::a_pod_is_deleted_under_a_check", follow::a_pod_is_deleted_under_a_check),
     ("follow::a_runtime_restarts_under_the_agent", follow::a_runtime_restarts_under_the_agent),
