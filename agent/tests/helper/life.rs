@@ -27,7 +27,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("helpers_end_with_the_spawner_and_with_the_agent", helpers_end_with_the_spawner_and_with_the_agent),
 ];
 
-fn signal(pid: u32) {
+pub(crate) fn signal(pid: u32) {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
 }
 

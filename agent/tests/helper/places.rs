@@ -8,7 +8,8 @@ use crate::{
     Test,
     checks::{EXEC, FILES, NET, PIDS},
     crew::{self, Crew, LONG, processes},
-    target::{Running, container},
+    life::signal,
+    target::{MOVES, Running, container},
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -16,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("exactly_the_namespaces_of_the_check_are_entered", exactly_the_namespaces_of_the_check_are_entered),
     ("a_target_in_the_network_of_the_host_is_entered", a_target_in_the_network_of_the_host_is_entered),
     ("what_is_not_as_expected_is_not_entered", what_is_not_as_expected_is_not_entered),
+    ("a_network_that_is_another_one_now_is_not_entered", a_network_that_is_another_one_now_is_not_entered),
     ("a_sandbox_is_not_entered", a_sandbox_is_not_entered),
     ("the_agents_own_binary_is_a_spawner", the_agents_own_binary_is_a_spawner),
     ("programs_run_as_the_target_where_it_is", programs_run_as_the_target_where_it_is),
@@ -66,6 +68,20 @@ fn a_target_in_the_network_of_the_host_is_entered() {
     apart.host_network = Some(false);
     let error = crew.ask(&Target::Container(Arc::new(apart)), &PIDS, "echo 3").unwrap_err();
     assert!(matches!(&error, HelperError::Enter(why) if why.contains("host's network")), "{error}");
+}
+
+fn a_network_that_is_another_one_now_is_not_entered() {
+    let (crew, mut target) = (Crew::new(), Running::start(&["net", MOVES]));
+    assert_eq!(crew.ask(&target.target(), &NET, "who"), Ok(target.inode as f64));
+    target.go();
+    // The one that is there stays where it was sent; the next one finds another network than that one did.
+    let [helper] = processes()[..] else { panic!("one helper") };
+    signal(helper);
+    let mut error = crew.ask(&target.target(), &NET, "who").unwrap_err();
+    if matches!(error, HelperError::Died(_)) {
+        error = crew.ask(&target.target(), &NET, "who").unwrap_err();
+    }
+    assert!(matches!(&error, HelperError::Enter(why) if why.contains("network namespace is")), "{error}");
 }
 
 fn what_is_not_as_expected_is_not_entered() {

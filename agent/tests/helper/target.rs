@@ -27,6 +27,9 @@ pub(crate) const COMMAND: &str = "be-a-target";
 /// The abstract name under which it answers: one for each network namespace.
 pub(crate) const NAME: &[u8] = b"pitot-target";
 
+/// Asks one to go to another network namespace when it is told.
+pub(crate) const MOVES: &str = "moves";
+
 /// The port of its loopback device on which it answers over HTTP.
 pub(crate) const PORT: u16 = 7777;
 
@@ -83,13 +86,22 @@ pub(crate) fn run(arguments: &[String]) {
     if !has("inner") {
         println_of(std::process::id());
     }
-    if let Ok(listener) = listener {
-        for connection in listener.incoming() {
-            let _gone = connection.unwrap().write_all(&inode.to_le_bytes());
-        }
+    if has(MOVES) {
+        std::thread::spawn(move || answer(listener.unwrap(), inode));
+        let _told = std::io::stdin().read(&mut [0]);
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        println_of(0);
+    } else if let Ok(listener) = listener {
+        answer(listener, inode);
     }
     loop {
         std::thread::park();
+    }
+}
+
+fn answer(listener: UnixListener, inode: u64) {
+    for connection in listener.incoming() {
+        let _gone = connection.unwrap().write_all(&inode.to_le_bytes());
     }
 }
 
@@ -119,6 +131,9 @@ impl Running {
     /// With these namespaces of its own (`net`, `pid`, ..), `user=N`, and servers if it is asked for.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
+        if arguments.contains(&MOVES) {
+            command.stdin(Stdio::piped());
+        }
         let mut child = command.arg(COMMAND).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -134,6 +149,13 @@ impl Running {
 
     pub(crate) fn pid(&self) -> u32 {
         self.container.process.unwrap().pid
+    }
+
+    /// Has it go to another network namespace, and waits for that.
+    pub(crate) fn go(&mut self) {
+        drop(self.child.stdin.take());
+        let _said = self.child.stdout.as_mut().unwrap().read(&mut [0]).unwrap();
+        assert_ne!(crate::crew::inode(self.pid(), "net"), self.inode);
     }
 
     pub(crate) fn target(&self) -> Target {
