@@ -87,19 +87,19 @@ pub(crate) fn run(arguments: &[String]) {
         println_of(std::process::id());
     }
     if has(MOVES) {
-        std::thread::spawn(move || answer(listener.unwrap(), inode));
+        std::thread::spawn(move || answer(&listener.unwrap(), inode));
         let _told = std::io::stdin().read(&mut [0]);
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         println_of(0);
     } else if let Ok(listener) = listener {
-        answer(listener, inode);
+        answer(&listener, inode);
     }
     loop {
         std::thread::park();
     }
 }
 
-fn answer(listener: UnixListener, inode: u64) {
+fn answer(listener: &UnixListener, inode: u64) {
     for connection in listener.incoming() {
         let _gone = connection.unwrap().write_all(&inode.to_le_bytes());
     }
