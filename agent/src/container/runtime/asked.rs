@@ -97,9 +97,7 @@ impl Asked {
 
     async fn describe_all(&mut self, found: &[Found]) -> Result<Vec<Description>, String> {
         let answer = timeout(QUESTION, self.ask(found)).await.unwrap_or(Err(Trouble::Slow));
-        if answer.as_ref().is_err_and(Trouble::ends_talk) {
-            self.calls += self.partner.take().map_or(0, |partner| partner.calls());
-        }
+        self.part(&answer);
         match answer {
             Ok(descriptions) => {
                 self.missed.clear();
@@ -112,6 +110,25 @@ impl Asked {
             }
             Err(trouble) => Err(trouble.to_string()),
         }
+    }
+
+    /// Leaves a partner that is gone.
+    fn part<T>(&mut self, answer: &Result<T, Trouble>) {
+        if answer.as_ref().is_err_and(Trouble::ends_talk) {
+            self.calls += self.partner.take().map_or(0, |partner| partner.calls());
+        }
+    }
+
+    async fn try_out(&mut self) -> Option<Result<(), String>> {
+        let answer = match &mut self.partner {
+            Some(Partner::Cri(cri)) => cri.ping().await,
+            // These may be asleep until somebody talks to them, and that would wake them.
+            Some(Partner::Docker(_) | Partner::Podman(_)) => return None,
+            None if self.guess.is_some() => return None,
+            None => meet(&self.place, &mut self.calls).await.map(|partner| self.partner = Some(partner)),
+        };
+        self.part(&answer);
+        Some(answer.map_err(|trouble| trouble.to_string()))
     }
 
     /// Waits until the socket is there, if anybody would have been asked for anything.
@@ -155,6 +172,10 @@ impl Source for Asked {
                 Some(Partner::Podman(_)) => std::future::pending().await,
             }
         })
+    }
+
+    fn ping(&mut self) -> Later<'_, Option<Result<(), String>>> {
+        Box::pin(self.try_out())
     }
 
     fn calls(&self) -> u64 {

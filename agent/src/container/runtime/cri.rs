@@ -110,6 +110,13 @@ impl Cri {
         }
     }
 
+    /// Asks whether it is there.
+    pub(super) async fn ping(&mut self) -> Result<(), Trouble> {
+        let _known: VersionResponse =
+            self.client.ask(VERSION, VersionRequest { version: "v1".to_owned() }).await?;
+        Ok(())
+    }
+
     /// Describes those that it knows.
     pub(super) async fn describe(&mut self, found: &[Found]) -> Result<Vec<Description>, Trouble> {
         let described = if found.len() <= FEW { self.few(found).await } else { self.many(found).await }?;
