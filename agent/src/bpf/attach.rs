@@ -12,7 +12,7 @@ use aya::{
     Btf as KernelTypes, Ebpf, EbpfLoader, Endianness,
     maps::{Map, MapData},
     programs::{
-        BtfTracePoint, FEntry, Iter, ProgramInfo, RawTracePoint,
+        BtfTracePoint, FEntry, Iter, ProgramError, ProgramInfo, RawTracePoint,
         links::{FdLink, LinkError, PinnedLink},
     },
 };
@@ -26,6 +26,19 @@ use crate::catalogue::{BpfDef, Hook, MapDef, ProgramKind, UnderWay, Unsupported,
 
 /// Why a better variant was not taken, to an heir.
 const CHOSEN: &str = "chosen by the agent that attached it";
+
+/// Has the kernel check a program again that it put aside, because a signal came in the middle.
+fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    const TRIES: usize = 5;
+    let is_put_aside = |error: &ProgramError| matches!(error, ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::WouldBlock);
+    for _ in 1..TRIES {
+        match load() {
+            Err(error) if is_put_aside(&error) => {}
+            loaded => return loaded,
+        }
+    }
+    load()
+}
 
 pub(super) struct Context<'a> {
     pub(super) def: &'static BpfDef,
@@ -257,24 +270,24 @@ impl Context<'_> {
                 self.typed.clone()?;
                 let types = types.ok_or("no kernel BTF")?;
                 let program: &mut BtfTracePoint = (&mut *program).try_into().map_err(|e| reason(&e))?;
-                program.load(hook.name, types).map_err(|e| reason(&e))?;
+                patiently(|| program.load(hook.name, types)).map_err(|e| reason(&e))?;
             }
             ProgramKind::RawTp => {
                 let program: &mut RawTracePoint = (&mut *program).try_into().map_err(|e| reason(&e))?;
-                program.load().map_err(|e| reason(&e))?;
+                patiently(|| program.load()).map_err(|e| reason(&e))?;
             }
             ProgramKind::Fentry => {
                 self.typed.clone()?;
                 let types = types.ok_or("no kernel BTF")?;
                 let program: &mut FEntry = (&mut *program).try_into().map_err(|e| reason(&e))?;
-                return program.load(hook.name, types).map_err(|e| reason(&e));
+                return patiently(|| program.load(hook.name, types)).map_err(|e| reason(&e));
             }
             ProgramKind::Nothing => return Err("nothing can be attached".into()),
             ProgramKind::Iter => {
                 self.typed.clone()?;
                 let types = types.ok_or("no kernel BTF")?;
                 let program: &mut Iter = (&mut *program).try_into().map_err(|e| reason(&e))?;
-                program.load(hook.place(), types).map_err(|e| reason(&e))?;
+                patiently(|| program.load(hook.place(), types)).map_err(|e| reason(&e))?;
             }
         }
         match folder {
