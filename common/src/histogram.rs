@@ -75,11 +75,12 @@ impl Scale {
         let zeros = value.leading_zeros();
         let mantissa = value << zeros;
         let above = match self {
-            Self::Nanoseconds | Self::NanosecondOctaves => bounds_below(mantissa, &NANOSECOND_BOUNDS),
+            Self::Nanoseconds => bounds_below(mantissa, &NANOSECOND_BOUNDS),
+            // The last bound of the eight is the only one at a power of two seconds.
+            Self::NanosecondOctaves => return 63 - zeros + (mantissa > NANOSECOND_BOUNDS[7]) as u32,
             Self::Bytes => bounds_below(mantissa, &UNIT_BOUNDS),
         };
-        let slot = (63 - zeros) * PER_OCTAVE + above;
-        if matches!(self, Self::NanosecondOctaves) { octave(slot) } else { slot }
+        (63 - zeros) * PER_OCTAVE + above
     }
 
     /// Prometheus's schema of the buckets.

@@ -28,19 +28,12 @@ slots! {
     }
 }
 
-/// Words of one CPU's line of marks: what runs, what waits, and what has run.
+/// Words of one CPU's line of marks: which hard interrupt runs, and what could not be timed.
 pub mod cpu {
-    use super::Vector;
     use crate::bank::padded;
 
-    /// First word of the times at which a vector was raised, by [`Vector`]; 0: not raised.
-    pub const RAISED: usize = 0;
-    /// First word of the times at which a vector began to run; 0: does not run.
-    pub const STARTED: usize = RAISED + Vector::COUNT;
-    /// First word of the counts of timed runs.
-    pub const RUNS: usize = STARTED + Vector::COUNT;
     /// When the hard interrupt's handler began.
-    pub const LINE_STARTED: usize = RUNS + Vector::COUNT;
+    pub const LINE_STARTED: usize = 0;
     /// Number of the line whose handler runs, plus 1; 0: none runs.
     pub const LINE: usize = LINE_STARTED + 1;
     /// Runs of soft interrupts that ended and whose start was not seen.
@@ -51,17 +44,27 @@ pub mod cpu {
     pub const WORDS: usize = padded(UNTIMED_HARDIRQS + 1);
 }
 
-/// Words of a time histogram.
-const TIMES: usize = histogram::words(histogram::TIME_SLOTS);
+/// Words of one vector on one CPU: when it was raised and began, and histograms of how long it ran and waited.
+///
+/// Soft interrupts often run on a CPU that has just been woken, in whose caches there is nothing of this. What
+/// one costs is the lines and pages that are touched, so these lie together, and never across pages.
+pub mod vector {
+    use crate::histogram;
 
-/// First word of a vector's run time histogram.
-pub const RUN: usize = 0;
-/// First word of a vector's wait histogram.
-pub const WAIT: usize = RUN + TIMES;
-/// Words of one vector.
-pub const VECTOR_WORDS: usize = padded(WAIT + TIMES);
-/// Words of one CPU's bank: the vectors in their order.
-pub const SOFTIRQ_WORDS: usize = Vector::COUNT * VECTOR_WORDS;
+    /// Slots of a histogram, one for each power of two: up to 36 years.
+    pub const SLOTS: usize = 61;
+    /// When it was raised; 0: not raised.
+    pub const RAISED: usize = 0;
+    /// When it began to run; 0: does not run.
+    pub const STARTED: usize = RAISED + 1;
+    /// First word of the histogram of run times.
+    pub const RUN: usize = STARTED + 1;
+    /// First word of the histogram of waits.
+    pub const WAIT: usize = RUN + histogram::words(SLOTS);
+    /// Words in all: a KiB.
+    pub const WORDS: usize = WAIT + histogram::words(SLOTS);
+    const _: () = assert!(WORDS == 128);
+}
 
 /// Lines with series of their own; the last slot is shared by all that come later.
 pub const LINES: u32 = 64;
@@ -70,7 +73,7 @@ pub const OTHER_LINE: u32 = LINES - 1;
 /// Numbers of lines that can get a slot; a kernel counts them up from 0 as devices come.
 pub const NUMBERS: u32 = 2_048;
 /// Words of one line's histogram (shared by all CPUs, written with atomic adds).
-pub const LINE_WORDS: usize = padded(TIMES);
+pub const LINE_WORDS: usize = padded(histogram::words(histogram::TIME_SLOTS));
 
 /// Words of the header bank.
 pub mod header {

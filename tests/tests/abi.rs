@@ -51,7 +51,7 @@ const SHAPES: &[Shape] = &[
     bank("CGROUP", cgroup::record::WORDS),
     bank("CGROUP_HEADER", cgroup::header::WORDS),
     bank("IRQ_CPU", irq::cpu::WORDS),
-    bank("IRQ_SOFT", irq::SOFTIRQ_WORDS),
+    bank("IRQ_SOFT", irq::vector::WORDS),
     bank("IRQ_LINE", irq::LINE_WORDS),
     bank("IRQ_HEADER", irq::header::WORDS),
     // The agent finds a line's number in the header.

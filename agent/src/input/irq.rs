@@ -7,9 +7,10 @@
 use std::{fs, ops::Range, path::PathBuf, sync::atomic::Ordering};
 
 use pitot_common::{
-    histogram::{Scale, TIME_SLOTS, words},
+    histogram::{SUM, Scale, TIME_SLOTS, ZERO, words},
     irq::{
-        LINE_WORDS, LINES, NUMBERS, OTHER_LINE, RUN, SOFTIRQ_WORDS, VECTOR_WORDS, Vector, WAIT, cpu, header,
+        LINE_WORDS, LINES, NUMBERS, OTHER_LINE, Vector, cpu, header,
+        vector::{self, RAISED, RUN, SLOTS, STARTED, WAIT},
     },
 };
 
@@ -29,7 +30,7 @@ pub static DEF: InputDef = InputDef {
     about: "Run time of soft and hard interrupt handlers and the wait of soft ones, counted in the kernel.",
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
-    cost: "three short programs per soft interrupt and two per hard one; 0.3 MiB of kernel memory, and 81 KiB \
+    cost: "three short programs per soft interrupt and two per hard one; 0.3 MiB of kernel memory, and 10 KiB \
            per CPU",
     metrics: &[&SOFTIRQ_SECONDS, &SOFTIRQ_WAIT_SECONDS, &HARDIRQ_SECONDS, &UNTIMED_TOTAL, &FOLDED_TOTAL],
     options: &[],
@@ -37,21 +38,26 @@ pub static DEF: InputDef = InputDef {
         let opened = cx.bpf.open(&BPF, |_| {})?;
         Ok(Box::new(Irq {
             cpus: opened.view("IRQ_CPU", opened.cpus(), cpu::WORDS)?,
-            softirqs: opened.view("IRQ_SOFT", opened.cpus(), SOFTIRQ_WORDS)?,
+            softirqs: opened.view("IRQ_SOFT", opened.cpus() * VECTORS, vector::WORDS)?,
             banks: opened.view("IRQ_LINE", LINES, LINE_WORDS)?,
             header: opened.view("IRQ_HEADER", 1, header::WORDS)?,
             interrupts: cx.roots.procfs.join("interrupts"),
             lines: Vec::new(),
             known: [false; LINES as usize],
-            runs: Histogram::new(TIMES),
-            waits: Histogram::new(TIMES),
+            runs: Histogram::new(SOFTIRQ_TIMES),
+            waits: Histogram::new(SOFTIRQ_TIMES),
+            line: Histogram::new(TIMES),
             opened,
         }))
     },
 };
 
-/// When what runs or waits began to, and which line it is.
-const MARKS: &[Range<usize>] = &[cpu::RAISED..cpu::RUNS, cpu::LINE_STARTED..cpu::UNTIMED_SOFTIRQS];
+const VECTORS: u32 = Vector::COUNT as u32;
+
+/// When the line's handler that runs began to, and which line it is.
+const LINE_MARKS: &[Range<usize>] = &[cpu::LINE_STARTED..cpu::UNTIMED_SOFTIRQS];
+/// When what waits or runs began to.
+const MARKS: &[Range<usize>] = &[RAISED..STARTED + 1];
 
 static BPF: BpfDef = BpfDef {
     object: "irq",
@@ -101,25 +107,29 @@ static BPF: BpfDef = BpfDef {
     fields: &[],
     maps: &[
         MapDef { name: "IRQ_CPU", entries: Entries::PerCpu },
-        MapDef { name: "IRQ_SOFT", entries: Entries::PerCpu },
+        MapDef { name: "IRQ_SOFT", entries: Entries::PerCpuTimes(VECTORS) },
         MapDef { name: "IRQ_LINE", entries: Entries::Fixed(LINES) },
         MapDef { name: "IRQ_HEADER", entries: Entries::Fixed(1) },
         MapDef { name: "IRQ_SLOT", entries: Entries::Fixed(NUMBERS) },
     ],
     shared: &[],
-    under_way: &[UnderWay::Words { map: "IRQ_CPU", bank: cpu::WORDS, words: MARKS }],
+    under_way: &[
+        UnderWay::Words { map: "IRQ_CPU", bank: cpu::WORDS, words: LINE_MARKS },
+        UnderWay::Words { map: "IRQ_SOFT", bank: vector::WORDS, words: MARKS },
+    ],
     // An atomic compare and exchange.
     oldest: Some(KernelVersion(5, 12)),
 };
 
 const TIMES: Buckets = Buckets { scale: Scale::Nanoseconds, slots: TIME_SLOTS, first: -20, last: 0 };
+const SOFTIRQ_TIMES: Buckets = Buckets { scale: Scale::NanosecondOctaves, slots: SLOTS, first: -20, last: 0 };
 
 const VECTOR: &[Label] = &[Label::fixed("vector", Vector::LABELS)];
 
 static SOFTIRQ_SECONDS: Metric = Metric::histogram(
     "irq_softirq_seconds",
     "Time that a soft interrupt ran, including the hard interrupts that came in between.",
-    TIMES,
+    SOFTIRQ_TIMES,
     VECTOR,
 )
 .unit(Unit::Seconds)
@@ -128,7 +138,7 @@ static SOFTIRQ_SECONDS: Metric = Metric::histogram(
 static SOFTIRQ_WAIT_SECONDS: Metric = Metric::histogram(
     "irq_softirq_wait_seconds",
     "Time from raising a soft interrupt, for the first time since its last run began, until it ran.",
-    TIMES,
+    SOFTIRQ_TIMES,
     VECTOR,
 )
 .unit(Unit::Seconds)
@@ -161,7 +171,7 @@ struct Irq {
     opened: Opened,
     /// Marks by CPU.
     cpus: View,
-    /// Histograms of soft interrupts by CPU.
+    /// Banks of soft interrupts by CPU and vector.
     softirqs: View,
     /// Histograms of lines by slot.
     banks: View,
@@ -173,6 +183,7 @@ struct Irq {
     known: [bool; LINES as usize],
     runs: Histogram,
     waits: Histogram,
+    line: Histogram,
 }
 
 impl Irq {
@@ -210,15 +221,14 @@ impl Irq {
         for &vector in Vector::ALL {
             self.runs.clear();
             self.waits.clear();
-            let at = vector.index() * VECTOR_WORDS;
             let mut has_run = false;
-            let banks = self.softirqs.words().chunks_exact(SOFTIRQ_WORDS);
-            for (marks, bank) in self.cpus.words().chunks_exact(cpu::WORDS).zip(banks) {
-                // Where it has never run, its pages are not even looked at: they would take memory.
-                if marks[cpu::RUNS + vector.index()].load(Ordering::Relaxed) > 0 {
+            let banks = self.softirqs.words().chunks_exact(vector::WORDS);
+            for bank in banks.skip(vector.index()).step_by(Vector::COUNT) {
+                let is_used = |word: usize| bank[word].load(Ordering::Relaxed) > 0;
+                if is_used(RUN + SUM) || is_used(RUN + ZERO) {
                     has_run = true;
-                    self.runs.merge(&bank[at + RUN..][..words(TIME_SLOTS)]);
-                    self.waits.merge(&bank[at + WAIT..][..words(TIME_SLOTS)]);
+                    self.runs.merge(&bank[RUN..][..words(SLOTS)]);
+                    self.waits.merge(&bank[WAIT..][..words(SLOTS)]);
                 }
             }
             if has_run {
@@ -231,11 +241,11 @@ impl Irq {
 
     fn put_hardirqs(&mut self, acc: &mut dyn Accumulator) {
         for same_name in self.lines.chunk_by(|a, b| a.0 == b.0) {
-            self.runs.clear();
+            self.line.clear();
             for (_, slot) in same_name {
-                self.runs.merge(&self.banks.words()[slot * LINE_WORDS..][..words(TIME_SLOTS)]);
+                self.line.merge(&self.banks.words()[slot * LINE_WORDS..][..words(TIME_SLOTS)]);
             }
-            acc.put(&HARDIRQ_SECONDS, &[same_name[0].0.as_bytes()], &self.runs);
+            acc.put(&HARDIRQ_SECONDS, &[same_name[0].0.as_bytes()], &self.line);
         }
     }
 }

@@ -29,24 +29,25 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use pitot_common::{
-    histogram::{Scale, TIME_SLOTS},
+    histogram::{FIRST, SUM, Scale, TIME_SLOTS, ZERO},
     irq::{
-        LINE_WORDS, NUMBERS, OTHER_LINE, RUN, SOFTIRQ_WORDS, VECTOR_WORDS, Vector, WAIT,
-        cpu::{self, LINE, LINE_STARTED, RAISED, RUNS, STARTED, UNTIMED_HARDIRQS, UNTIMED_SOFTIRQS},
+        LINE_WORDS, NUMBERS, OTHER_LINE, Vector,
+        cpu::{self, LINE, LINE_STARTED, UNTIMED_HARDIRQS, UNTIMED_SOFTIRQS},
         header,
+        vector::{self, RAISED, RUN, SLOTS, STARTED, WAIT},
     },
 };
 use pitot_ebpf::{
-    bank::{MMAPABLE, Own, Shared},
+    bank::{MMAPABLE, Shared, opaque},
     object,
 };
 
 /// Marks by CPU.
 #[map]
 static IRQ_CPU: Array<[u64; cpu::WORDS]> = Array::with_max_entries(1, MMAPABLE);
-/// Histograms of soft interrupts by CPU.
+/// Banks of soft interrupts by CPU, then by vector.
 #[map]
-static IRQ_SOFT: Array<[u64; SOFTIRQ_WORDS]> = Array::with_max_entries(1, MMAPABLE);
+static IRQ_SOFT: Array<[u64; vector::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 /// Histograms of hard interrupts by slot.
 #[map]
 static IRQ_LINE: Array<[u64; LINE_WORDS]> = Array::with_max_entries(1, MMAPABLE);
@@ -56,20 +57,14 @@ static IRQ_HEADER: Array<[u64; header::WORDS]> = Array::with_max_entries(1, MMAP
 #[map]
 static IRQ_SLOT: Array<u64> = Array::with_max_entries(NUMBERS, 0);
 
-/// The marks of the running CPU. A program that interrupts another one may change them, so each access is
-/// one load or one store, and no reference is held.
-#[derive(Clone, Copy)]
-struct Marks(*mut [u64; cpu::WORDS]);
+/// A bank of which another program may change words in between: each access is one load or one store, and no
+/// reference is held.
+struct Marks<const WORDS: usize>(*mut [u64; WORDS]);
 
-impl Marks {
+impl<const WORDS: usize> Marks<WORDS> {
     #[inline(always)]
-    fn of(cpu: u32) -> Option<Self> {
-        IRQ_CPU.get_ptr_mut(cpu).map(Self)
-    }
-
-    #[inline(always)]
-    fn get(self, word: usize) -> u64 {
-        if word >= cpu::WORDS {
+    fn get(&self, word: usize) -> u64 {
+        if word >= WORDS {
             return 0;
         }
         // SAFETY: the kernel returned a pointer to a whole map value, and the word is inside.
@@ -77,8 +72,8 @@ impl Marks {
     }
 
     #[inline(always)]
-    fn set(self, word: usize, value: u64) {
-        if word < cpu::WORDS {
+    fn set(&self, word: usize, value: u64) {
+        if word < WORDS {
             // SAFETY: as above; only this CPU writes it.
             unsafe { self.0.cast::<u64>().add(word).write_volatile(value) };
         }
@@ -86,9 +81,37 @@ impl Marks {
 
     /// Counts in a word that only the calling program writes.
     #[inline(always)]
-    fn count(self, word: usize) {
-        self.set(word, self.get(word).wrapping_add(1));
+    fn add(&self, word: usize, n: u64) {
+        self.set(word, self.get(word).wrapping_add(n));
     }
+
+    /// Counts a time in a histogram that only the calling program writes.
+    #[inline(always)]
+    fn observe(&self, at: usize, time: u64) {
+        if time == 0 {
+            return self.add(at + ZERO, 1);
+        }
+        let slot = Scale::NanosecondOctaves.slot(time) as usize;
+        if slot < SLOTS {
+            self.add(opaque(at + FIRST + slot), 1);
+            self.add(at + SUM, time);
+        }
+    }
+}
+
+/// The marks of the running CPU.
+#[inline(always)]
+fn of_this_cpu() -> Option<Marks<{ cpu::WORDS }>> {
+    IRQ_CPU.get_ptr_mut(this_cpu()).map(Marks)
+}
+
+/// The bank of a vector on the running CPU.
+#[inline(always)]
+fn of_vector(vector: u32) -> Option<Marks<{ vector::WORDS }>> {
+    if vector >= Vector::COUNT as u32 {
+        return None;
+    }
+    IRQ_SOFT.get_ptr_mut(this_cpu() * Vector::COUNT as u32 + vector).map(Marks)
 }
 
 #[inline(always)]
@@ -103,43 +126,26 @@ fn this_cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// Counts in one of the histograms of a vector.
-#[inline(always)]
-fn observe(cpu: u32, vector: usize, histogram: usize, time: u64) {
-    if let Some(bank) = IRQ_SOFT.get_ptr_mut(cpu) {
-        // SAFETY: the kernel returned a pointer to a whole map value. Only this CPU writes it, and each
-        // histogram is one program's, of which no second run can come in between (see above).
-        let mut bank = Own(unsafe { &mut *bank });
-        bank.observe(vector * VECTOR_WORDS + histogram, Scale::Nanoseconds, TIME_SLOTS, time);
-    }
-}
-
 #[inline(always)]
 fn raised(vector: u32) -> i32 {
-    let vector = vector as usize;
-    if let Some(marks) = Marks::of(this_cpu())
-        && vector < Vector::COUNT
+    if let Some(bank) = of_vector(vector)
         // Raised again before it ran: it waits since the first time.
-        && marks.get(RAISED + vector) == 0
+        && bank.get(RAISED) == 0
     {
-        marks.set(RAISED + vector, now());
+        bank.set(RAISED, now());
     }
     0
 }
 
 #[inline(always)]
 fn softirq_begins(vector: u32) -> i32 {
-    let (vector, cpu) = (vector as usize, this_cpu());
-    let Some(marks) = Marks::of(cpu) else { return 0 };
-    if vector >= Vector::COUNT {
-        return 0;
-    }
-    let raised = marks.get(RAISED + vector);
-    marks.set(RAISED + vector, 0);
+    let Some(bank) = of_vector(vector) else { return 0 };
+    let raised = bank.get(RAISED);
+    bank.set(RAISED, 0);
     let now = now();
-    marks.set(STARTED + vector, now);
+    bank.set(STARTED, now);
     if raised != 0 {
-        observe(cpu, vector, WAIT, now.saturating_sub(raised));
+        bank.observe(WAIT, now.saturating_sub(raised));
     }
     0
 }
@@ -147,25 +153,22 @@ fn softirq_begins(vector: u32) -> i32 {
 #[inline(always)]
 fn softirq_ends(vector: u32) -> i32 {
     let now = now();
-    let (vector, cpu) = (vector as usize, this_cpu());
-    let Some(marks) = Marks::of(cpu) else { return 0 };
-    if vector >= Vector::COUNT {
-        return 0;
-    }
-    let started = marks.get(STARTED + vector);
+    let Some(bank) = of_vector(vector) else { return 0 };
+    let started = bank.get(STARTED);
     if started == 0 {
-        marks.count(UNTIMED_SOFTIRQS);
+        if let Some(marks) = of_this_cpu() {
+            marks.add(UNTIMED_SOFTIRQS, 1);
+        }
         return 0;
     }
-    marks.set(STARTED + vector, 0);
-    marks.count(RUNS + vector);
-    observe(cpu, vector, RUN, now.saturating_sub(started));
+    bank.set(STARTED, 0);
+    bank.observe(RUN, now.saturating_sub(started));
     0
 }
 
 #[inline(always)]
 fn handler_begins(line: u32) -> i32 {
-    if let Some(marks) = Marks::of(this_cpu()) {
+    if let Some(marks) = of_this_cpu() {
         marks.set(LINE_STARTED, now());
         marks.set(LINE, u64::from(line) + 1);
     }
@@ -175,9 +178,9 @@ fn handler_begins(line: u32) -> i32 {
 #[inline(always)]
 fn handler_ends(line: u32) -> i32 {
     let now = now();
-    let Some(marks) = Marks::of(this_cpu()) else { return 0 };
+    let Some(marks) = of_this_cpu() else { return 0 };
     if marks.get(LINE) != u64::from(line) + 1 {
-        marks.count(UNTIMED_HARDIRQS);
+        marks.add(UNTIMED_HARDIRQS, 1);
         return 0;
     }
     let time = now.saturating_sub(marks.get(LINE_STARTED));

@@ -19,6 +19,10 @@ use super::{
     toggled::Toggled,
 };
 
+/// What is left alone after programs were attached or detached: the kernel patches its code, and takes apart in the
+/// background what is no longer needed.
+const SETTLE: Duration = Duration::from_millis(100);
+
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// Something that is timed without an agent and with one.
@@ -109,6 +113,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Table> {
             if attached {
                 programs.attach()?;
             }
+            thread::sleep(SETTLE);
             let side = if attached { &mut with } else { &mut without };
             for (event, runs) in Event::ALL.into_iter().zip(side) {
                 runs.push(event.run()?);

@@ -4,6 +4,7 @@ mod counts;
 mod diag;
 mod metrics;
 mod netstat;
+mod sockstat;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     counts::{Tcp, Udp},
-    diag::{Family, Protocol},
+    diag::{Family, List, Lister},
 };
 use super::{EXECUTED, FAILURES, Inside, NetworkMode, PodInput, Request, collect_here, wire};
 use crate::{
@@ -110,12 +111,14 @@ impl PodInput for Sockets {
             .map_err(|error| InputError::Other(format!("the request: {error}")))?;
         let deadline = inside.deadline.min(Instant::now() + asked.timeout);
         let wrong = |error: wire::WireError| InputError::Other(error.to_string());
-        let tcp =
-            tcp(deadline).map_err(|error| InputError::Other(format!("listing TCP sockets: {error}")))?;
+        let listing = |what: &'static str| {
+            move |error: io::Error| InputError::Other(format!("listing {what} sockets: {error}"))
+        };
+        let mut lister = Lister::new(deadline).map_err(listing("all"))?;
+        let mut tcp = Tcp::default();
+        lister.list(List::Tcp, |seen| tcp.see(seen)).map_err(listing("TCP"))?;
         metrics::put_tcp(response, &tcp).map_err(wrong)?;
-        if let Some(udp) =
-            udp(deadline).map_err(|error| InputError::Other(format!("listing UDP sockets: {error}")))?
-        {
+        if let Some(udp) = udp(&mut lister, inside).map_err(listing("UDP"))? {
             metrics::put_udp(response, &udp).map_err(wrong)?;
         }
         let content = inside.process.read("net/netstat", LONGEST);
@@ -134,19 +137,15 @@ impl PodInput for Sockets {
     }
 }
 
-fn tcp(deadline: Instant) -> io::Result<Tcp> {
-    let mut tcp = Tcp::default();
-    for family in Family::ALL {
-        diag::list(Protocol::Tcp, family, deadline, |seen| tcp.see(family, seen))?;
-    }
-    Ok(tcp)
-}
-
-/// None where the kernel was built without the list.
-fn udp(deadline: Instant) -> io::Result<Option<Udp>> {
+/// None where there are some and the kernel was built without the list of them.
+fn udp(lister: &mut Lister, inside: &Inside) -> io::Result<Option<Udp>> {
     let mut udp = Udp::default();
     for family in Family::ALL {
-        match diag::list(Protocol::Udp, family, deadline, |seen| udp.see(family, seen)) {
+        // Going through the kernel's table takes long, also when there is nothing in it.
+        if sockstat::has_udp(inside, family) == Some(false) {
+            continue;
+        }
+        match lister.list(List::Udp(family), |seen| udp.see(seen)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),

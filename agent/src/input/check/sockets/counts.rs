@@ -56,9 +56,9 @@ pub(super) struct Tcp {
 }
 
 impl Tcp {
-    pub(super) fn see(&mut self, family: Family, seen: Seen) {
+    pub(super) fn see(&mut self, seen: Seen) {
         let state = if seen.state == NEW_SYN_RECV { SYN_RECV } else { seen.state };
-        if let Some(count) = self.states[family as usize].get_mut(usize::from(state).wrapping_sub(1)) {
+        if let Some(count) = self.states[seen.family as usize].get_mut(usize::from(state).wrapping_sub(1)) {
             *count += 1;
         }
         if state != LISTEN {
@@ -101,8 +101,8 @@ pub(super) struct Udp {
 }
 
 impl Udp {
-    pub(super) fn see(&mut self, family: Family, seen: Seen) {
-        self.sockets[family as usize] += 1;
+    pub(super) fn see(&mut self, seen: Seen) {
+        self.sockets[seen.family as usize] += 1;
         self.receive += u64::from(seen.receive);
         self.send += u64::from(seen.send);
     }
@@ -139,23 +139,23 @@ mod tests {
     use super::*;
 
     fn listening(port: u16) -> Seen {
-        Seen { state: LISTEN, port, receive: 2, send: 128 }
+        Seen { family: Family::V4, state: LISTEN, port, receive: 2, send: 128 }
     }
 
     #[test]
     fn states_and_queues() {
         let mut tcp = Tcp::default();
-        let connection = Seen { state: 1, port: 80, receive: 10, send: 20 };
-        for (family, seen) in [
-            (Family::V4, connection),
-            (Family::V6, connection),
-            (Family::V6, Seen { state: NEW_SYN_RECV, ..connection }),
-            (Family::V4, Seen { state: 0, ..connection }),
-            (Family::V4, Seen { state: 77, ..connection }),
-            (Family::V4, listening(80)),
-            (Family::V6, listening(80)),
+        let connection = Seen { family: Family::V4, state: 1, port: 80, receive: 10, send: 20 };
+        for seen in [
+            connection,
+            Seen { family: Family::V6, ..connection },
+            Seen { family: Family::V6, state: NEW_SYN_RECV, ..connection },
+            Seen { state: 0, ..connection },
+            Seen { state: 77, ..connection },
+            listening(80),
+            Seen { family: Family::V6, ..listening(80) },
         ] {
-            tcp.see(family, seen);
+            tcp.see(seen);
         }
         assert_eq!((tcp.states[0][0], tcp.states[1][0], tcp.states[1][2]), (1, 1, 1));
         assert_eq!((tcp.receive, tcp.send), (50, 100));
@@ -170,7 +170,7 @@ mod tests {
         ) {
             let mut tcp = Tcp::default();
             for port in &ports {
-                tcp.see(Family::V4, listening(*port));
+                tcp.see(listening(*port));
             }
             let mut distinct = ports.clone();
             distinct.sort_unstable();

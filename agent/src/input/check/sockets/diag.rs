@@ -7,11 +7,12 @@ use std::{
 };
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, Parseable,
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable, Parseable,
 };
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SOCK_DIAG_BY_FAMILY},
+    constants::{AF_INET, AF_INET6, IPPROTO_UDP, SOCK_DIAG_BY_FAMILY},
     inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
@@ -22,6 +23,13 @@ use nix::{
 
 /// What the kernel fills in one go at the most.
 const BUFFER: usize = 32 << 10;
+
+/// `TCPDIAG_GETSOCK`, the older request for TCP. It may leave the family open, so that the kernel goes through its table
+/// of all connections of the host once, and not once for each family: that is most of what a list takes.
+const TCP_OF_ALL_FAMILIES: u16 = 18;
+/// Bytes of such a request (`struct inet_diag_req`), and where the wanted states are in it.
+const OLDER: usize = 60;
+const OLDER_STATES: usize = 52;
 
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
@@ -39,72 +47,104 @@ impl Family {
     pub(super) const LABELS: &[&str] = &["ipv4", "ipv6"];
 }
 
-/// A protocol.
+/// What there is a list of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(super) enum List {
     Tcp,
-    Udp,
+    Udp(Family),
 }
 
 /// A socket. Where it listens, the queues are of connections, and the second is the longest it may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
+    pub(super) family: Family,
     pub(super) state: u8,
     pub(super) port: u16,
     pub(super) receive: u32,
     pub(super) send: u32,
 }
 
-/// Lists the sockets of a protocol and family, in the network namespace of the caller.
-pub(super) fn list(
-    protocol: Protocol,
-    family: Family,
+/// A connection to the kernel for as many lists as are wanted, in the network namespace of the caller.
+pub(super) struct Lister {
+    socket: Socket,
+    buffer: Vec<u8>,
     deadline: Instant,
-    mut see: impl FnMut(Seen),
-) -> io::Result<()> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    // Nobody but the kernel answers.
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.set_non_blocking(true)?;
-    let question = question(protocol, family);
-    socket.send(&question, 0)?;
-    let mut buffer = Vec::with_capacity(BUFFER);
-    loop {
-        wait(&socket, deadline)?;
-        buffer.clear();
-        match socket.recv(&mut buffer, 0) {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                continue;
+}
+
+impl Lister {
+    pub(super) fn new(deadline: Instant) -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        // Nobody but the kernel answers.
+        socket.connect(&SocketAddr::new(0, 0))?;
+        socket.set_non_blocking(true)?;
+        Ok(Self { socket, buffer: Vec::with_capacity(BUFFER), deadline })
+    }
+
+    /// Shows every socket of a list. After an error this is of no use any more: the rest of the list may still come.
+    pub(super) fn list(&mut self, list: List, mut see: impl FnMut(Seen)) -> io::Result<()> {
+        self.socket.send(&list.question(), 0)?;
+        loop {
+            if self.deadline <= Instant::now() {
+                let why = "there are more sockets than can be listed in time";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }
-            Err(error) => return Err(error),
-        }
-        if read(&buffer, &mut see)? {
-            return Ok(());
+            self.buffer.clear();
+            // The first piece is there already: the kernel has written it before it returned.
+            match self.socket.recv(&mut self.buffer, 0) {
+                Ok(_) if read(&self.buffer, &mut see)? => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(&self.socket, self.deadline)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }
 
-fn question(protocol: Protocol, family: Family) -> Vec<u8> {
-    let (family, socket_id) = match family {
-        Family::V4 => (AF_INET, SocketId::new_v4()),
-        Family::V6 => (AF_INET6, SocketId::new_v6()),
-    };
-    let protocol = match protocol {
-        Protocol::Tcp => IPPROTO_TCP,
-        Protocol::Udp => IPPROTO_UDP,
-    };
-    let request = InetRequest {
-        family,
-        protocol,
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::all(),
-        socket_id,
-    };
+impl List {
+    fn question(self) -> Vec<u8> {
+        match self {
+            Self::Tcp => bytes(TcpRequest),
+            Self::Udp(family) => {
+                let (family, socket_id) = match family {
+                    Family::V4 => (AF_INET, SocketId::new_v4()),
+                    Family::V6 => (AF_INET6, SocketId::new_v6()),
+                };
+                bytes(SockDiagMessage::InetRequest(InetRequest {
+                    family,
+                    protocol: IPPROTO_UDP,
+                    extensions: ExtensionFlags::empty(),
+                    states: StateFlags::all(),
+                    socket_id,
+                }))
+            }
+        }
+    }
+}
+
+/// All TCP sockets of every family.
+struct TcpRequest;
+
+impl NetlinkSerializable for TcpRequest {
+    fn message_type(&self) -> u16 {
+        TCP_OF_ALL_FAMILIES
+    }
+
+    fn buffer_len(&self) -> usize {
+        OLDER
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer.fill(0);
+        buffer[OLDER_STATES..][..4].copy_from_slice(&u32::MAX.to_ne_bytes());
+    }
+}
+
+fn bytes<M: NetlinkSerializable>(request: M) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
@@ -112,14 +152,7 @@ fn question(protocol: Protocol, family: Family) -> Vec<u8> {
 }
 
 fn wait(socket: &Socket, deadline: Instant) -> io::Result<()> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "there are more sockets than can be listed in time",
-        ));
-    }
-    let left = left + Duration::from_micros(999);
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
     let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     match poll(&mut fds, timeout) {
@@ -134,9 +167,10 @@ fn read(mut piece: &[u8], see: &mut impl FnMut(Seen)) -> io::Result<bool> {
         let message = NetlinkBuffer::new_checked(piece).map_err(io::Error::other)?;
         let payload = message.payload();
         match message.message_type() {
-            SOCK_DIAG_BY_FAMILY => {
+            SOCK_DIAG_BY_FAMILY | TCP_OF_ALL_FAMILIES => {
                 let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
                 see(Seen {
+                    family: if header.family == AF_INET6 { Family::V6 } else { Family::V4 },
                     state: header.state,
                     port: header.socket_id.source_port,
                     receive: header.recv_queue,
@@ -185,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_takes_too_long_is_an_error() {
-        let error = list(Protocol::Tcp, Family::V4, Instant::now(), |_| {}).unwrap_err();
+        let error = Lister::new(Instant::now()).unwrap().list(List::Tcp, |_| {}).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
