@@ -14,7 +14,7 @@ use nix::{
     sys::resource::{Resource, getrlimit},
     unistd::{ForkResult, Pid},
 };
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Gives freed memory back to the kernel. Loading programs takes megabytes that are never needed again.
 pub(crate) fn trim_memory() {
@@ -128,10 +128,10 @@ fn number(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd().cast_unsigned()
 }
 
-/// A descriptor that the runtime can wait for. Only inside a runtime.
-pub(crate) fn awaitable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// A descriptor for which the runtime can wait until it is ready for something. Only inside a runtime.
+pub(crate) fn awaitable(descriptor: OwnedFd, what: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor is open, and the same one, for as long as its owner lives.
-    let registered = unsafe { AsyncFd::register(descriptor) };
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, what) };
     registered.map_err(Into::into)
 }
 

@@ -82,7 +82,8 @@ pub(super) fn followed(roots: &Roots) -> Result<Vec<Hierarchy>, SourceError> {
 impl Tree {
     /// One that watches nothing yet, with room for so many watches. Only in a runtime.
     pub(super) fn new(hierarchies: Vec<Hierarchy>, most: usize) -> io::Result<Self> {
-        let inotify = sys::awaitable(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
+        let inotify =
+            sys::awaitable(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?, Interest::READABLE)?;
         Ok(Self { inotify, hierarchies, watched: BTreeMap::new(), most, unwatched: 0, overflows: 0 })
     }
 

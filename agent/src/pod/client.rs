@@ -1,18 +1,18 @@
 //! The agent's end of its connection to a helper, which may say whatever it likes.
 
 use std::{
-    io,
+    io::{self, Write},
     os::unix::net::UnixStream as Connection,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
-};
+use tokio::io::Interest;
 
 use super::frames::{Asked, HEADER, Header, Kind, Refusal, frame};
-use crate::input::check::{HelperError, Request, wire::WireError};
+use crate::{
+    input::check::{HelperError, Request, wire::WireError},
+    sys,
+};
 
 /// What is read at once, at least.
 const CHUNK: usize = 4 << 10;
@@ -46,13 +46,11 @@ impl<E: Into<HelperError>> From<E> for Trouble {
 impl Client {
     /// Waits until a helper has arrived. Returns the inode of the network namespace that it is in, too.
     pub(super) async fn arrived(id: u32, connection: Connection) -> Result<(Self, u64), Trouble> {
-        let mut stream = stream(connection)?;
-        let Read { header, body, is_last } = read(&mut stream).await?;
+        let Read { connection, header, body, is_last } = read(connection).await?;
         match header.kind {
             Kind::Ready if is_last => Err(Trouble::Left),
             Kind::Ready => {
                 let inode = body.first_chunk().ok_or(WireError::Truncated)?;
-                let connection = stream.into_std().map_err(|error| failed(&error))?;
                 Ok((Self { id, connection, sequence: 0 }, u64::from_le_bytes(*inode)))
             }
             Kind::Refused => Err(HelperError::from(Refusal::parse(&body)?).into()),
@@ -69,15 +67,11 @@ impl Client {
         let sequence = self.sequence.wrapping_add(1);
         let left: Duration = until.saturating_duration_since(Instant::now());
         let bytes = Asked { left, input: &request.input, body: &request.body }.frame(sequence)?;
-        let mut stream = stream(self.connection)?;
-        if stream.write_all(&bytes).await.is_err() {
-            return Err(Trouble::Left);
-        }
-        let Read { header, body, is_last } = read(&mut stream).await?;
+        let connection = write(self.connection, &bytes).await?;
+        let Read { connection, header, body, is_last } = read(connection).await?;
         match header.kind {
             Kind::Leaving => Err(Trouble::Left),
             Kind::Response if header.sequence == sequence => {
-                let connection = stream.into_std().map_err(|error| failed(&error))?;
                 let stays = Self { id: self.id, connection, sequence };
                 Ok((body, (!is_last).then_some(stays)))
             }
@@ -87,16 +81,32 @@ impl Client {
     }
 }
 
-fn stream(connection: Connection) -> Result<UnixStream, Trouble> {
-    UnixStream::from_std(connection).map_err(|error| failed(&error).into())
-}
-
 fn failed(error: &io::Error) -> HelperError {
     HelperError::Failed(error.to_string())
 }
 
+/// Writes a request. There is room for it, as a rule, and then nothing is waited for.
+async fn write(mut connection: Connection, mut bytes: &[u8]) -> Result<Connection, Trouble> {
+    while !bytes.is_empty() {
+        match connection.write(bytes) {
+            Ok(0) => return Err(Trouble::Left),
+            Ok(wrote) => bytes = bytes.get(wrote..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let full = sys::awaitable(connection.into(), Interest::WRITABLE);
+                let full = full.map_err(|error| failed(&error))?;
+                drop(full.writable().await.map_err(|error| failed(&error))?);
+                connection = full.into_inner().into();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(Trouble::Left),
+        }
+    }
+    Ok(connection)
+}
+
 /// A frame.
 struct Read {
+    connection: Connection,
     header: Header,
     body: Vec<u8>,
     /// The helper has said that it leaves, too.
@@ -104,7 +114,9 @@ struct Read {
 }
 
 /// Reads one frame. All that may come with it is that the helper leaves: its target may end at any time.
-async fn read(stream: &mut UnixStream) -> Result<Read, Trouble> {
+async fn read(connection: Connection) -> Result<Read, Trouble> {
+    // That there is room to write is no reason to wake.
+    let connection = sys::awaitable(connection.into(), Interest::READABLE).map_err(|error| failed(&error))?;
     let mut bytes = Vec::with_capacity(CHUNK);
     let mut known: Option<Header> = None;
     loop {
@@ -121,11 +133,18 @@ async fn read(stream: &mut UnixStream) -> Result<Read, Trouble> {
                 }
                 let is_last = !rest.is_empty();
                 bytes.truncate(whole);
-                return Ok(Read { header, body: bytes.split_off(HEADER), is_last });
+                let (connection, body) = (connection.into_inner().into(), bytes.split_off(HEADER));
+                return Ok(Read { connection, header, body, is_last });
             }
         }
         // Reads no more than the room that there is, which the lines above bound.
-        match stream.read_buf(&mut bytes).await {
+        let had = bytes.len();
+        bytes.resize(bytes.capacity(), 0);
+        let room = bytes.get_mut(had..).unwrap_or_default();
+        let got =
+            connection.async_io(Interest::READABLE, |from| Ok(rustix::io::read(from, &mut *room)?)).await;
+        bytes.truncate(had + got.as_ref().map_or(0, |got| *got));
+        match got {
             Ok(0) | Err(_) if bytes.is_empty() => return Err(Trouble::Ended),
             Ok(0) | Err(_) => return Err(WireError::Truncated.into()),
             Ok(_) => {}

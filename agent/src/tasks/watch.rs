@@ -15,6 +15,7 @@ use nix::{
     sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
 };
 use tokio::{
+    io::Interest,
     io::unix::AsyncFd,
     time::{Instant, sleep_until},
 };
@@ -53,7 +54,7 @@ impl Watch {
     /// One that watches nothing yet. Only in a runtime.
     pub(super) fn new() -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let ready = sys::awaitable(inotify.as_fd().try_clone_to_owned()?)?;
+        let ready = sys::awaitable(inotify.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
         Ok(Self { inotify, ready, folders: BTreeMap::new() })
     }
 

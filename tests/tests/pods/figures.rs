@@ -11,14 +11,14 @@ use crate::{
 
 const UP: &str = "pitot_httpcheck_up";
 
-/// Nanoseconds of CPU that an agent and its helpers have had.
-fn taken(agent: &Agent) -> u64 {
+/// Milliseconds of CPU that an agent has had, and its helpers.
+fn taken(agent: &Agent) -> [f64; 2] {
     let of = |pid: u32| -> u64 {
         let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
         let times = threads.filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok());
         times.filter_map(|times| times.split(' ').next()?.parse::<u64>().ok()).sum()
     };
-    agent.helpers().into_iter().chain([agent.pid()]).map(of).sum()
+    [of(agent.pid()), agent.helpers().into_iter().map(of).sum()].map(|nanos| nanos as f64 / 1e6)
 }
 
 /// Resident bytes of a process.
@@ -33,17 +33,18 @@ fn print(lab: &Lab, pods: usize, pipelines: &str, per_pod: usize, measured: Dura
     agent.wait("all are up", |page| page.all(UP, &[]).iter().filter(|up| up.value == 1.0).count() == pods);
     // Every helper has been made, and every library touched.
     thread::sleep(measured / 4);
-    let checks = |page: &crate::page::Page| {
-        page.sum("pitot_httpcheck_checks_total", &[]) + page.sum("pitot_dialcheck_checks_total", &[])
-    };
+    let checks = |page: &crate::page::Page| page.sum("pitot_agent_helper_requests_total", &[]);
     let (before, began) = (taken(&agent), checks(&agent.scrape()));
     thread::sleep(measured);
-    let (cpu, done) = (taken(&agent) - before, checks(&agent.scrape()) - began);
+    let (after, done) = (taken(&agent), checks(&agent.scrape()) - began);
+    let [agents, helpers] = [0, 1].map(|of| after[of] - before[of]);
+    let cpu = agents + helpers;
     let seconds = measured.as_secs_f64();
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!("{pods} pods, {per_pod} checks each: {:.2} % of a CPU", cpu / 10.0 / seconds);
+    println!("{done} checks were executed, {:.3} ms of CPU each:", cpu / done);
+    println!("{:.3} ms in the agent and {:.3} ms in helpers", agents / done, helpers / done);
     let helpers = agent.helpers();
-    println!("{pods} pods, {per_pod} checks each: {:.2} % of a CPU", cpu as f64 / 1e7 / seconds);
-    println!("{done} checks were counted, which makes {:.3} ms of CPU for each", cpu as f64 / 1e6 / done);
     println!("the agent has {:.1} MiB", mebibytes(resident(agent.pid())));
     println!(
         "{} other processes have {:.1} MiB",
@@ -63,15 +64,16 @@ pub(crate) fn a_warm_check(lab: &Lab) {
 /// Takes a minute, and is made only when it is asked for by name.
 pub(crate) fn a_hundred_pods(lab: &Lab) {
     let pods: Vec<Pod> = (0..100).map(|number| web(lab, &format!("many-{number}"))).collect();
-    let mut lines = String::new();
-    for (name, input, options) in [
-        ("web", "httpcheck", "url = \"http://127.0.0.1:8080/{pod}\""),
-        ("dial", "dialcheck", "ports = [\"8080\"]"),
-        ("queues", "sockets", ""),
-    ] {
-        lines += &pipeline(name, input, "5s", "pod = \"many-*\"", options);
+    let web = ("web", "httpcheck", "url = \"http://127.0.0.1:8080/{pod}\"");
+    let ready = ("ready", "httpcheck", "prefix = \"ready_\"\nurl = \"http://127.0.0.1:8080/\"");
+    let dial = ("dial", "dialcheck", "ports = [\"8080\"]");
+    let queues = ("queues", "sockets", "");
+    for three in [[web, ready, dial], [web, dial, queues]] {
+        println!("{}", three.map(|(_, input, _)| input).join(", "));
+        let lines =
+            three.map(|(name, input, options)| pipeline(name, input, "5s", "pod = \"many-*\"", options));
+        print(lab, pods.len(), &lines.concat(), 3, Duration::from_secs(20));
     }
-    print(lab, pods.len(), &lines, 3, Duration::from_secs(20));
     for pod in pods {
         pod.delete().unwrap();
     }

@@ -40,6 +40,9 @@ impl Inside {
     }
 }
 
+/// What is read of a file at once, at first.
+const PAGE: usize = 4 << 10;
+
 /// A directory whose content may be hostile: paths in it never lead out of it, and nothing is waited for.
 #[derive(Debug)]
 pub struct Dir(OwnedFd);
@@ -72,7 +75,9 @@ impl Dir {
         if FileType::from_raw_mode(fstat(&fd)?.st_mode) != FileType::RegularFile {
             return Err(io::Error::other(format!("{path} is not a file")));
         }
-        let mut content = Vec::new();
+        // Files of /proc say that they are empty: a page at once, instead of a few bytes and then a few more.
+        let mut content =
+            Vec::with_capacity(usize::try_from(longest + 1).map_or(PAGE, |most| most.min(PAGE)));
         File::from(fd).take(longest + 1).read_to_end(&mut content)?;
         if content.len() as u64 > longest {
             return Err(io::Error::other(format!("{path} is longer than {longest} bytes")));

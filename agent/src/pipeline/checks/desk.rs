@@ -72,13 +72,13 @@ pub(super) struct Ticket {
 
 impl Desk {
     /// One without targets.
-    pub(super) fn new(plan: Plan, now: Instant) -> Self {
+    pub(super) fn new(plan: Plan, origin: Instant) -> Self {
         Self {
             queue: Queue::new(plan.concurrency, plan.rate),
             plan,
             seats: BTreeMap::new(),
             by_identity: HashMap::new(),
-            origin: now,
+            origin,
             next_seat: 0,
             stage: Stage::New,
             is_alone: false,

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -51,15 +54,21 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The targets of a pipeline, between the thread that checks and the one that collects.
 pub(super) struct Shared {
     desk: Mutex<Desk>,
-    /// Rung when there is something to look at.
+    /// Rung when there is something to look at, if anybody waits for that.
     answered: Condvar,
+    waiting: AtomicUsize,
     /// Tells the loop that it is to end.
     pub(super) closed: Notify,
 }
 
 impl Shared {
     pub(super) fn new(desk: Desk) -> Self {
-        Self { desk: Mutex::new(desk), answered: Condvar::new(), closed: Notify::new() }
+        Self {
+            desk: Mutex::new(desk),
+            answered: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            closed: Notify::new(),
+        }
     }
 
     /// The targets. Held for moments only.
@@ -79,9 +88,19 @@ impl Shared {
             if left.is_zero() {
                 break;
             }
+            // Changed and read with the desk locked: who is about to wait is not missed.
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             desk = self.answered.wait_timeout(desk, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
         desk
+    }
+
+    /// Wakes whoever waits. Ringing takes a system call also where nobody hears it.
+    fn ring(&self, _desk: &MutexGuard<'_, Desk>) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.answered.notify_all();
+        }
     }
 }
 
@@ -101,9 +120,9 @@ pub(super) async fn follow(shared: Arc<Shared>, mut directory: Directory, execut
                 let flight = flights.spawn(async move { fly(&*execute, &target, needs, &request).await });
                 tickets.insert(flight.id(), ticket);
             }
+            shared.ring(&desk);
             desk.wake()
         };
-        shared.answered.notify_all();
         tokio::select! {
             () = shared.closed.notified() => return,
             is_there = directory.changed(), if is_followed => {

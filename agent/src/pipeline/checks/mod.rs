@@ -22,7 +22,7 @@ mod tests;
 
 use std::{
     any::Any,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -52,6 +52,10 @@ use crate::{
     input::{CollectContext, Input, InputDef, InputError, Overdue},
     pipeline::build::Kit,
 };
+
+/// Where all pipelines count their intervals from, so that checks of the same target and interval come one after the
+/// other: its helper is woken once, and what it touches is in the CPU's cache already for all but the first.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// What the first collection leaves of its time when it waits for results.
 const MARGIN: Duration = Duration::from_millis(25);
@@ -84,7 +88,7 @@ impl Checks {
     ) -> Self {
         let plan = Plan::of(config, needs, &kit.roots);
         Self {
-            shared: Arc::new(Shared::new(Desk::new(plan, Instant::now()))),
+            shared: Arc::new(Shared::new(Desk::new(plan, *ORIGIN))),
             start: Some(Start { runner: kit.runner.clone(), execute }),
             is_first: true,
             directory: kit.containers.clone(),

@@ -30,6 +30,8 @@ const TCP_OF_ALL_FAMILIES: u16 = 18;
 /// Bytes of such a request (`struct inet_diag_req`), and where the wanted states are in it.
 const OLDER: usize = 60;
 const OLDER_STATES: usize = 52;
+/// Every state from 1 to 12, as bits. There is one more, for which the kernel would go through its table of ports as well.
+const STATES: u32 = (1 << 13) - 2;
 
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
@@ -137,7 +139,7 @@ impl NetlinkSerializable for TcpRequest {
 
     fn serialize(&self, buffer: &mut [u8]) {
         buffer.fill(0);
-        buffer[OLDER_STATES..][..4].copy_from_slice(&u32::MAX.to_ne_bytes());
+        buffer[OLDER_STATES..][..4].copy_from_slice(&STATES.to_ne_bytes());
     }
 }
 
