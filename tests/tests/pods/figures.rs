@@ -2,11 +2,11 @@
 
 use std::{fs, thread, time::Duration};
 
-use xtask::pods::{Lab, Pod};
+use xtask::pods::{ContainerSpec, Lab, Pod, PodSpec};
 
 use crate::{
     agent::Agent,
-    checks::{config, pipeline, web},
+    checks::{config, pipeline, space, web},
 };
 
 const UP: &str = "pitot_httpcheck_up";
@@ -74,6 +74,36 @@ pub(crate) fn a_hundred_pods(lab: &Lab) {
             three.map(|(name, input, options)| pipeline(name, input, "5s", "pod = \"many-*\"", options));
         print(lab, pods.len(), &lines.concat(), 3, Duration::from_secs(20));
     }
+    for pod in pods {
+        pod.delete().unwrap();
+    }
+}
+
+/// Takes some minutes, and is made only when it is asked for by name.
+pub(crate) fn five_hundred_containers(lab: &Lab) {
+    const PODS: usize = 50;
+    const CONTAINERS: usize = 10;
+    let agent = Agent::start(&config(lab, ""));
+    let known = |page: &crate::page::Page| page.sum("pitot_agent_containers", &[]);
+    let settled = |what: &str, least: usize| {
+        agent.wait(what, |page| known(page) >= least as f64);
+        thread::sleep(Duration::from_secs(3));
+        agent.scrape();
+        (known(&agent.scrape()), resident(agent.pid()))
+    };
+    let (before, empty) = settled("nothing runs yet", 0);
+    let pods: Vec<Pod> = (0..PODS)
+        .map(|pod| {
+            let spec = PodSpec::new(&space(), &format!("crowd-{pod}")).label("app", "crowd");
+            let with = |spec: PodSpec, number| {
+                spec.with(ContainerSpec::shell(&format!("sleeper-{number}"), "exec sleep 1000000"))
+            };
+            lab.pod(&(0..CONTAINERS).fold(spec, with)).unwrap()
+        })
+        .collect();
+    let (after, full) = settled("all are known", PODS * CONTAINERS);
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!("{before} containers: {:.1} MiB, {after}: {:.1} MiB", mebibytes(empty), mebibytes(full));
     for pod in pods {
         pod.delete().unwrap();
     }

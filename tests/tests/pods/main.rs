@@ -59,7 +59,10 @@ const TESTS: &[Test] = &[
 ];
 
 /// Those that take long and are made only when they are asked for by name.
-const LONG: &[Test] = &[("figures::a_hundred_pods", figures::a_hundred_pods)];
+const LONG: &[Test] = &[
+    ("figures::a_hundred_pods", figures::a_hundred_pods),
+    ("figures::five_hundred_containers", figures::five_hundred_containers),
+];
 
 /// Whether a test that cannot be made is one that has failed.
 const REQUIRED: &str = "PITOT_REQUIRE_PODS";
