@@ -1,4 +1,4 @@
-//! Interrupts: run time of soft and hard interrupt handlers, and how long soft ones waited to run.
+//! Interrupts: run time of hard interrupt handlers, and when asked for of soft ones and how long those waited to run.
 //!
 //! A line goes by the name of its handlers, as in the last column of /proc/interrupts, and lines of one name
 //! are one series: a line's number is given out anew at every boot, its handlers' names stay, on every host
@@ -19,26 +19,35 @@ use crate::{
     accumulator::{Accumulator, Histogram},
     bpf::{Opened, map::View},
     catalogue::{
-        BpfDef, Buckets, Entries, Hook, KernelVersion, Label, MapDef, Metric, ProgramKind, Since, Source,
-        UnderWay, Unit, Variant,
+        BpfDef, Buckets, Entries, Hook, KernelVersion, Label, MapDef, Metric, OptionDef, OptionValue,
+        ProgramKind, Since, Source, UnderWay, Unit, Variant,
     },
 };
 
 /// Definition.
 pub static DEF: InputDef = InputDef {
     name: "irq",
-    about: "Run time of soft and hard interrupt handlers and the wait of soft ones, counted in the kernel.",
+    about: "Run time of devices' interrupt handlers, counted in the kernel; run time and wait of soft interrupts when \
+            asked for.",
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
-    cost: "three short programs per soft interrupt and two per hard one; 0.3 MiB of kernel memory, and 10 KiB \
-           per CPU",
+    cost: "two short programs per hard interrupt of a device; 0.3 MiB of kernel memory, and 10 KiB per CPU; with \
+           softirqs three per soft interrupt as well",
     metrics: &[&SOFTIRQ_SECONDS, &SOFTIRQ_WAIT_SECONDS, &HARDIRQ_SECONDS, &UNTIMED_TOTAL, &FOLDED_TOTAL],
-    options: &[],
+    options: &[OptionDef {
+        key: "softirqs",
+        default: OptionValue::Bool(false),
+        help: "Time soft interrupts as well, by vector: how long they run, and wait from being raised. Every packet, timer and block request that is handled then pays for three programs, about 2 % of a short exchange over TCP. What they take in all is in node_cpu_seconds_total{mode=\"softirq\"} without.",
+    }],
     open: |cx| {
-        let opened = cx.bpf.open(&BPF, |_| {})?;
+        let wanted = cx.options.bool("softirqs");
+        let opened = cx.bpf.open(&BPF, |settings| settings.set(SOFTIRQS_ON, u32::from(wanted)))?;
         Ok(Box::new(Irq {
             cpus: opened.view("IRQ_CPU", opened.cpus(), cpu::WORDS)?,
-            softirqs: opened.view("IRQ_SOFT", opened.cpus() * VECTORS, vector::WORDS)?,
+            softirqs: match opened.is_on(SOFTIRQS_ON) {
+                true => Some(opened.view("IRQ_SOFT", opened.cpus() * VECTORS, vector::WORDS)?),
+                false => None,
+            },
             banks: opened.view("IRQ_LINE", LINES, LINE_WORDS)?,
             header: opened.view("IRQ_HEADER", 1, header::WORDS)?,
             interrupts: cx.roots.procfs.join("interrupts"),
@@ -51,6 +60,9 @@ pub static DEF: InputDef = InputDef {
         }))
     },
 };
+
+/// Whether soft interrupts are timed.
+const SOFTIRQS_ON: &str = "SOFTIRQS_ON";
 
 const VECTORS: u32 = Vector::COUNT as u32;
 
@@ -69,7 +81,7 @@ static BPF: BpfDef = BpfDef {
                 Variant { program: "softirq_entry", kind: ProgramKind::TpBtf, loses: "" },
                 Variant { program: "softirq_entry_r", kind: ProgramKind::RawTp, loses: "" },
             ],
-            when: "",
+            when: SOFTIRQS_ON,
         },
         Hook {
             name: "softirq_exit",
@@ -77,7 +89,7 @@ static BPF: BpfDef = BpfDef {
                 Variant { program: "softirq_exit", kind: ProgramKind::TpBtf, loses: "" },
                 Variant { program: "softirq_exit_r", kind: ProgramKind::RawTp, loses: "" },
             ],
-            when: "",
+            when: SOFTIRQS_ON,
         },
         Hook {
             name: "softirq_raise",
@@ -85,7 +97,7 @@ static BPF: BpfDef = BpfDef {
                 Variant { program: "softirq_raise", kind: ProgramKind::TpBtf, loses: "" },
                 Variant { program: "softirq_raise_r", kind: ProgramKind::RawTp, loses: "" },
             ],
-            when: "",
+            when: SOFTIRQS_ON,
         },
         Hook {
             name: "irq_handler_entry",
@@ -171,8 +183,8 @@ struct Irq {
     opened: Opened,
     /// Marks by CPU.
     cpus: View,
-    /// Banks of soft interrupts by CPU and vector.
-    softirqs: View,
+    /// Banks of soft interrupts by CPU and vector, if they are timed.
+    softirqs: Option<View>,
     /// Histograms of lines by slot.
     banks: View,
     header: View,
@@ -218,11 +230,12 @@ impl Irq {
     }
 
     fn put_softirqs(&mut self, acc: &mut dyn Accumulator) {
+        let Some(softirqs) = &self.softirqs else { return };
         for &vector in Vector::ALL {
             self.runs.clear();
             self.waits.clear();
             let mut has_run = false;
-            let banks = self.softirqs.words().chunks_exact(vector::WORDS);
+            let banks = softirqs.words().chunks_exact(vector::WORDS);
             for bank in banks.skip(vector.index()).step_by(Vector::COUNT) {
                 let is_used = |word: usize| bank[word].load(Ordering::Relaxed) > 0;
                 if is_used(RUN + SUM) || is_used(RUN + ZERO) {
@@ -237,6 +250,7 @@ impl Irq {
                 acc.put(&SOFTIRQ_WAIT_SECONDS, labels, &self.waits);
             }
         }
+        acc.put(&UNTIMED_TOTAL, &[b"softirq"], self.cpus.sum(cpu::WORDS, cpu::UNTIMED_SOFTIRQS));
     }
 
     fn put_hardirqs(&mut self, acc: &mut dyn Accumulator) {
@@ -274,11 +288,7 @@ impl Input for Irq {
         self.learn_lines();
         self.put_softirqs(acc);
         self.put_hardirqs(acc);
-        for (kind, word) in
-            [(&b"softirq"[..], cpu::UNTIMED_SOFTIRQS), (&b"hardirq"[..], cpu::UNTIMED_HARDIRQS)]
-        {
-            acc.put(&UNTIMED_TOTAL, &[kind], self.cpus.sum(cpu::WORDS, word));
-        }
+        acc.put(&UNTIMED_TOTAL, &[b"hardirq"], self.cpus.sum(cpu::WORDS, cpu::UNTIMED_HARDIRQS));
         acc.put(&FOLDED_TOTAL, &[], self.header(header::FOLDED));
         Ok(())
     }

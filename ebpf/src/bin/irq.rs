@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Interrupts: run time of soft and hard interrupt handlers, and how long soft ones waited to run.
+//! Interrupts: run time of hard interrupt handlers, and when asked for of soft ones and how long those waited to run.
 //!
 //! Who can come between whom on one CPU, and why plain stores are enough there:
 //!
@@ -39,7 +39,7 @@ use pitot_common::{
 };
 use pitot_ebpf::{
     bank::{MMAPABLE, Shared, opaque},
-    object,
+    get, object, setting,
 };
 
 /// Marks by CPU.
@@ -56,6 +56,11 @@ static IRQ_HEADER: Array<[u64; header::WORDS]> = Array::with_max_entries(1, MMAP
 /// Slot of a line, plus 1, by its number; 0: none yet.
 #[map]
 static IRQ_SLOT: Array<u64> = Array::with_max_entries(NUMBERS, 0);
+
+setting! {
+    /// 1 when soft interrupts are wanted: otherwise their programs are not attached.
+    SOFTIRQS_ON: u32;
+}
 
 /// A bank of which another program may change words in between: each access is one load or one store, and no
 /// reference is held.
@@ -156,7 +161,10 @@ fn softirq_ends(vector: u32) -> i32 {
     let Some(bank) = of_vector(vector) else { return 0 };
     let started = bank.get(STARTED);
     if started == 0 {
-        if let Some(marks) = of_this_cpu() {
+        // Here, where it costs no run anything, for the agent to find the setting in the object.
+        if get!(SOFTIRQS_ON) == 1
+            && let Some(marks) = of_this_cpu()
+        {
             marks.add(UNTIMED_SOFTIRQS, 1);
         }
         return 0;
