@@ -31,8 +31,8 @@ pub static DEF: InputDef = InputDef {
             asked for.",
     prefix: "pitot_",
     source: Source::Bpf(&BPF),
-    cost: "two short programs per hard interrupt of a device; 0.3 MiB of kernel memory, and 10 KiB per CPU; with \
-           softirqs three per soft interrupt as well",
+    cost: "two short programs per hard interrupt of a device, and 0.3 MiB of kernel memory; with softirqs three \
+           per soft interrupt as well, and 10 KiB per CPU",
     metrics: &[&SOFTIRQ_SECONDS, &SOFTIRQ_WAIT_SECONDS, &HARDIRQ_SECONDS, &UNTIMED_TOTAL, &FOLDED_TOTAL],
     options: &[OptionDef {
         key: "softirqs",
