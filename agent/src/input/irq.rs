@@ -44,9 +44,10 @@ pub static DEF: InputDef = InputDef {
         let opened = cx.bpf.open(&BPF, |settings| settings.set(SOFTIRQS_ON, u32::from(wanted)))?;
         Ok(Box::new(Irq {
             cpus: opened.view("IRQ_CPU", opened.cpus(), cpu::WORDS)?,
-            softirqs: match opened.is_on(SOFTIRQS_ON) {
-                true => Some(opened.view("IRQ_SOFT", opened.cpus() * VECTORS, vector::WORDS)?),
-                false => None,
+            softirqs: if opened.is_on(SOFTIRQS_ON) {
+                Some(opened.view("IRQ_SOFT", opened.cpus() * VECTORS, vector::WORDS)?)
+            } else {
+                None
             },
             banks: opened.view("IRQ_LINE", LINES, LINE_WORDS)?,
             header: opened.view("IRQ_HEADER", 1, header::WORDS)?,
@@ -64,12 +65,13 @@ pub static DEF: InputDef = InputDef {
 /// Whether soft interrupts are timed.
 const SOFTIRQS_ON: &str = "SOFTIRQS_ON";
 
-const VECTORS: u32 = Vector::COUNT as u32;
+const VECTORS: u32 = 10;
+const _: () = assert!(VECTORS as usize == Vector::COUNT);
 
 /// When the line's handler that runs began to, and which line it is.
-const LINE_MARKS: &[Range<usize>] = &[cpu::LINE_STARTED..cpu::UNTIMED_SOFTIRQS];
+const LINE_MARKS: &[Range<usize>] = &[cpu::LINE_STARTED..cpu::LINE, cpu::LINE..cpu::UNTIMED_SOFTIRQS];
 /// When what waits or runs began to.
-const MARKS: &[Range<usize>] = &[RAISED..STARTED + 1];
+const MARKS: &[Range<usize>] = &[RAISED..STARTED, STARTED..RUN];
 
 static BPF: BpfDef = BpfDef {
     object: "irq",
