@@ -37,7 +37,7 @@ pub static DEF: InputDef = InputDef {
     options: &[OptionDef {
         key: "softirqs",
         default: OptionValue::Bool(false),
-        help: "Time soft interrupts as well, by vector: how long they run, and wait from being raised; every packet, timer and block request then pays for three programs, about 2 % of a short exchange over TCP.",
+        help: "Time soft interrupts as well, by vector: how long they run, and wait from being raised; each of them then pays for three programs, 2 to 3 % of a short exchange over TCP.",
     }],
     open: |cx| {
         let wanted = cx.options.bool("softirqs");

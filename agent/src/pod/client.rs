@@ -151,3 +151,37 @@ async fn read(connection: Connection) -> Result<Read, Trouble> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read as _, thread};
+
+    use super::*;
+
+    fn run<F: Future>(what: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(what)
+    }
+
+    #[test]
+    fn what_is_longer_than_the_room_there_is_arrives_whole() {
+        let (ours, mut theirs) = Connection::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let bytes: Vec<u8> = (0..4 << 20).map(|number: u32| number.to_le_bytes()[1]).collect();
+        let expected = bytes.clone();
+        let reader = thread::spawn(move || {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            read
+        });
+        drop(run(write(ours, &bytes)).map_err(|_| "it has left").unwrap());
+        assert!(reader.join().unwrap() == expected);
+    }
+
+    #[test]
+    fn nobody_takes_what_is_asked_of_one_who_has_left() {
+        let (ours, theirs) = Connection::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        drop(theirs);
+        assert!(matches!(run(write(ours, b"question")), Err(Trouble::Left)));
+    }
+}

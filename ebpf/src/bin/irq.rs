@@ -29,7 +29,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use pitot_common::{
-    histogram::{FIRST, SUM, Scale, TIME_SLOTS, ZERO},
+    histogram::{Scale, TIME_SLOTS, words},
     irq::{
         LINE_WORDS, NUMBERS, OTHER_LINE, Vector,
         cpu::{self, LINE, LINE_STARTED, UNTIMED_HARDIRQS, UNTIMED_SOFTIRQS},
@@ -38,7 +38,7 @@ use pitot_common::{
     },
 };
 use pitot_ebpf::{
-    bank::{MMAPABLE, Shared, opaque},
+    bank::{MMAPABLE, Own, Shared},
     get, object, setting,
 };
 
@@ -89,18 +89,16 @@ impl<const WORDS: usize> Marks<WORDS> {
     fn add(&self, word: usize, n: u64) {
         self.set(word, self.get(word).wrapping_add(n));
     }
+}
 
-    /// Counts a time in a histogram that only the calling program writes.
+impl Marks<{ vector::WORDS }> {
+    /// Counts a time in a histogram of the vector.
     #[inline(always)]
     fn observe(&self, at: usize, time: u64) {
-        if time == 0 {
-            return self.add(at + ZERO, 1);
-        }
-        let slot = Scale::NanosecondOctaves.slot(time) as usize;
-        if slot < SLOTS {
-            self.add(opaque(at + FIRST + slot), 1);
-            self.add(at + SUM, time);
-        }
+        // SAFETY: the histogram is inside the map value. Only this CPU writes it, and it is one program's, of which
+        // no second run can come in between (see above); the marks are outside.
+        let histogram = unsafe { &mut *self.0.cast::<u64>().add(at).cast::<[u64; words(SLOTS)]>() };
+        Own(histogram).observe(0, Scale::NanosecondOctaves, SLOTS, time);
     }
 }
 

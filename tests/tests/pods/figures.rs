@@ -61,7 +61,7 @@ pub(crate) fn a_warm_check(lab: &Lab) {
     pod.delete().unwrap();
 }
 
-/// Takes a minute, and is made only when it is asked for by name.
+/// Takes two minutes, and is made only when it is asked for by name.
 pub(crate) fn a_hundred_pods(lab: &Lab) {
     let pods: Vec<Pod> = (0..100).map(|number| web(lab, &format!("many-{number}"))).collect();
     let web = ("web", "httpcheck", "url = \"http://127.0.0.1:8080/{pod}\"");

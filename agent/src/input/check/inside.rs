@@ -76,8 +76,7 @@ impl Dir {
             return Err(io::Error::other(format!("{path} is not a file")));
         }
         // Files of /proc say that they are empty: a page at once, instead of a few bytes and then a few more.
-        let mut content =
-            Vec::with_capacity(usize::try_from(longest + 1).map_or(PAGE, |most| most.min(PAGE)));
+        let mut content = Vec::with_capacity(PAGE);
         File::from(fd).take(longest + 1).read_to_end(&mut content)?;
         if content.len() as u64 > longest {
             return Err(io::Error::other(format!("{path} is longer than {longest} bytes")));

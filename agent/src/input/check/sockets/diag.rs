@@ -163,6 +163,17 @@ fn wait(socket: &Socket, deadline: Instant) -> io::Result<()> {
     }
 }
 
+/// Why there is no list. Nobody may know how to ask for it, which is the same to whoever asks.
+fn refused(errno: i32) -> io::Error {
+    match Errno::from_raw(errno) {
+        Errno::ENOENT | Errno::EOPNOTSUPP => io::Error::new(
+            io::ErrorKind::NotFound,
+            "the kernel has no such list: it takes its modules inet_diag, tcp_diag and udp_diag (modprobe them)",
+        ),
+        _ => io::Error::from_raw_os_error(errno),
+    }
+}
+
 /// Looks at the messages of a piece. Whether the list ends with it.
 fn read(mut piece: &[u8], see: &mut impl FnMut(Seen)) -> io::Result<bool> {
     while !piece.is_empty() {
@@ -182,7 +193,7 @@ fn read(mut piece: &[u8], see: &mut impl FnMut(Seen)) -> io::Result<bool> {
             // Both carry the negative number of an error, or zero.
             ERROR | DONE => {
                 let code = payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                return if code < 0 { Err(io::Error::from_raw_os_error(-code)) } else { Ok(true) };
+                return if code < 0 { Err(refused(-code)) } else { Ok(true) };
             }
             OVERRUN => return Err(io::Error::other("the kernel lost a part of the list")),
             _ => {}
@@ -209,8 +220,13 @@ mod tests {
             bytes.extend(payload);
             bytes
         };
+        let is_missing = |errno: i32| {
+            read(&message(ERROR, &(-errno).to_ne_bytes()), &mut |_| {})
+                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        assert!(is_missing(libc::ENOENT) && is_missing(libc::EOPNOTSUPP) && !is_missing(libc::EPERM));
         let read = |bytes: &[u8]| read(bytes, &mut |_| {}).map_err(|error| error.raw_os_error());
-        assert_eq!(read(&message(ERROR, &(-2_i32).to_ne_bytes())), Err(Some(2)));
+        assert_eq!(read(&message(ERROR, &(-1_i32).to_ne_bytes())), Err(Some(1)));
         assert_eq!(read(&message(DONE, &0_i32.to_ne_bytes())), Ok(true));
         assert_eq!(read(&message(DONE, b"")), Ok(true));
         assert_eq!(read(&message(OVERRUN, b"")), Err(None));

@@ -64,6 +64,7 @@ fn it_agrees_with_the_tables_of_the_kernel() {
         let empty = look(&inside);
         assert_eq!(empty.number("listen_ports", &[]), Some(0.0));
         assert_eq!(empty.number("udp", &["ipv4"]), Some(0.0));
+        assert_eq!(empty.number("udp", &["ipv6"]), Some(0.0));
         assert_eq!(empty.number("listen_overflows_total", &[]), Some(0.0));
 
         let listener = TcpListener::bind("127.0.0.1:7001").unwrap();
@@ -76,6 +77,7 @@ fn it_agrees_with_the_tables_of_the_kernel() {
         drop(left);
         let udp = UdpSocket::bind("127.0.0.1:7003").unwrap();
         udp.send_to(b"datagram", "127.0.0.1:7003").unwrap();
+        let udp_six = [7004, 7005].map(|port| UdpSocket::bind(("::1", port)).unwrap());
 
         // States may still change: a moment when they did not is looked for.
         let files = || [states(&inside, "net/tcp"), states(&inside, "net/tcp6")];
@@ -98,8 +100,9 @@ fn it_agrees_with_the_tables_of_the_kernel() {
         // What was written, and the end of the one that was closed.
         assert_eq!(acc.number("tcp_queue_bytes", &["receive"]), Some(6.0));
         assert_eq!(acc.number("udp", &["ipv4"]), Some(1.0));
+        assert_eq!(acc.number("udp", &["ipv6"]), Some(2.0));
         assert!(acc.number("udp_queue_bytes", &["receive"]) > Some(8.0));
-        drop((listener, six, waiting, both));
+        drop((listener, six, waiting, both, udp_six));
     });
 }
 
