@@ -28,8 +28,10 @@ pub const FIRST: usize = IDLE + 1;
 pub const SCRATCH: usize = FIRST + 1;
 /// First word of the wait histogram.
 pub const WAIT: usize = crate::bank::LINE_WORDS;
+/// Word of the switches that only the next one told of.
+pub const UNSEEN: usize = WAIT + histogram::words(histogram::TIME_SLOTS);
 /// Words of one CPU's bank.
-pub const BANK_WORDS: usize = padded(WAIT + histogram::words(histogram::TIME_SLOTS));
+pub const BANK_WORDS: usize = padded(UNSEEN + 1);
 
 /// The bank of one owner on one CPU.
 pub mod owner {

@@ -40,6 +40,7 @@ pub static DEF: InputDef = InputDef {
         &owners::SWITCHES_TOTAL,
         &owners::WAIT_SECONDS,
         &owners::IDLE_SECONDS,
+        &owners::UNSEEN_TOTAL,
         &owners::UNACCOUNTED_SECONDS,
         &owners::SLOTS_USED,
     ],

@@ -20,7 +20,7 @@ use aya_ebpf::{
 use pitot_common::{
     histogram::{OCTAVE_SLOTS, Scale, TIME_SLOTS, octave},
     owner::{self as owners, OTHER, cpu},
-    sched::{BANK_WORDS, FIRST, IDLE, LAST, MIGRATIONS, SCRATCH, SWITCHES, Switch, WAIT, owner},
+    sched::{BANK_WORDS, FIRST, IDLE, LAST, MIGRATIONS, SCRATCH, SWITCHES, Switch, UNSEEN, WAIT, owner},
 };
 use pitot_ebpf::{
     bank::{MMAPABLE, Own, opaque},
@@ -195,9 +195,19 @@ fn change_owner(
     } else if reason == Switch::Idle.index() {
         if holder == cpu::IDLE {
             bank.add(IDLE, clock.wrapping_sub(last));
+        } else {
+            // When it became idle, nothing says.
+            bank.add(UNSEEN, 1);
         }
     } else if arrived >= last {
-        // Later when a switch was not seen: what was between that and the last one stays nobody's.
+        if arrived != last {
+            // A switch was not seen. Until then it was idle, or else it stays nobody's time: who was between
+            // the one that was seen last and this one is not known.
+            bank.add(UNSEEN, 1);
+            if holder == cpu::IDLE {
+                bank.add(IDLE, arrived.wrapping_sub(last));
+            }
+        }
         let slot =
             if arrived == last { holder.wrapping_sub(1) as u32 } else { slot_of(&OWNER_TABLE, cgroup(prev)) };
         if let Some(mut owner) = owner_bank(cpu, current.forget(cpu::SCRATCH, u64::from(slot)) as u32) {

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Instant};
 use pitot_common::{
     histogram::{OCTAVE_SLOTS, Scale, words},
     owner::{GONE, OTHER, PAST, SLOTS, cpu},
-    sched::{BANK_WORDS, FIRST, IDLE, LAST, Switch, owner},
+    sched::{BANK_WORDS, FIRST, IDLE, LAST, Switch, UNSEEN, owner},
 };
 
 use crate::{
@@ -56,9 +56,16 @@ pub(super) static IDLE_SECONDS: Metric = Metric::counter(
 .unit(Unit::Seconds)
 .since(Since::Attach);
 
+pub(super) static UNSEEN_TOTAL: Metric = Metric::counter(
+    "sched_unseen_switches_total",
+    "Switches that the kernel did not report, found out when the task that left a CPU was not the one that last got it; all counters of switches are short of at least these.",
+    &[],
+)
+.since(Since::Attach);
+
 pub(super) static UNACCOUNTED_SECONDS: Metric = Metric::gauge(
     "sched_unaccounted_seconds",
-    "CPU time since counting began that is charged to no cgroup and was not idle either: a switch was not seen.",
+    "CPU time since counting began that is charged to no cgroup and was not known to be idle: a switch was not seen.",
     &[],
 )
 .unit(Unit::Seconds);
@@ -156,6 +163,7 @@ impl ByOwner {
         charged += bank(PAST, waits).0;
         let idle = self.idle(sched);
         acc.put(&IDLE_SECONDS, &[], seconds(idle));
+        acc.put(&UNSEEN_TOTAL, &[], sched.sum(BANK_WORDS, UNSEEN));
         let all = all(sched, now);
         acc.put(&UNACCOUNTED_SECONDS, &[], (all as f64 - charged as f64 - idle as f64) / 1e9);
         deliver_usage(acc, usage);
