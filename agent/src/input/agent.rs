@@ -287,9 +287,7 @@ impl Input for Agent {
         });
         self.note_process();
         self.text.clear();
-        telemetry::recorder()
-            .render_to_write(&mut self.text)
-            .map_err(|error| InputError::Other(error.to_string()))?;
+        telemetry::recorder().render_to_write(&mut self.text).map_err(InputError::other)?;
         let mut unknown = 0u64;
         for line in parse::lines(&self.text).filter(|line| !line.starts_with(b"#")) {
             if !deliver(line, acc) {

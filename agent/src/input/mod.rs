@@ -242,6 +242,11 @@ pub enum InputError {
 }
 
 impl InputError {
+    /// Whatever it is, in its own words.
+    pub fn other(error: impl std::fmt::Display) -> Self {
+        Self::Other(error.to_string())
+    }
+
     /// A missing file means that the host lacks the feature; any other failure is an error.
     pub fn missing_is_unsupported(error: SourceError) -> Self {
         if error.is_missing() {

@@ -100,11 +100,10 @@ impl Input for Time {
             self.zone_read = Some(cx.started);
         }
         let now = SystemTime::now();
-        let since_epoch =
-            now.duration_since(UNIX_EPOCH).map_err(|error| InputError::Other(error.to_string()))?;
+        let since_epoch = now.duration_since(UNIX_EPOCH).map_err(InputError::other)?;
         acc.put(&SECONDS, &[], since_epoch.as_nanos() as f64 / 1e9);
 
-        let timestamp = Timestamp::try_from(now).map_err(|error| InputError::Other(error.to_string()))?;
+        let timestamp = Timestamp::try_from(now).map_err(InputError::other)?;
         let local = self.zone.to_offset_info(timestamp);
         acc.put(&ZONE_OFFSET, &[local.abbreviation().as_bytes()], f64::from(local.offset().seconds()));
 

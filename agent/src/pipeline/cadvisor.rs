@@ -4,20 +4,14 @@
 //! `memory.stat`, which makes the kernel add up over all CPUs for every control group; nor are figures of the network,
 //! which belong to pods and not to control groups. What has no limit has no series, where cAdvisor says 0.
 
-use std::{
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::ops::Range;
 
-use super::{Losses, Outcome, Owners, Pipeline, Rules, Schedule, State, owners::Named};
+use super::{Derive, DerivedPipeline, Outcome, Owners, Rules, owners::Named};
 use crate::{
     accumulator::{Accumulator, Beginnings, Frame, Limits, Sample, SeriesStore},
     catalogue::{Kind, Metric, Unit},
-    config::{PROMETHEUS, PipelineConfig},
-    input::{CollectContext, Input, cgroup},
-    output::Output,
+    config::PipelineConfig,
+    input::{CollectContext, cgroup},
 };
 
 /// Name of its pipeline.
@@ -193,15 +187,14 @@ impl Renamed {
     }
 }
 
-/// The pipeline that publishes what the input `cgroup` published last under cAdvisor's names.
-pub struct CadvisorPipeline {
-    config: PipelineConfig,
+/// What the input `cgroup` published last, under cAdvisor's names.
+pub struct Cadvisor {
     renamed: Renamed,
     named: Option<Named>,
-    store: SeriesStore,
-    outputs: Vec<Arc<dyn Output>>,
-    state: State,
 }
+
+/// The pipeline that publishes that.
+pub type CadvisorPipeline = DerivedPipeline<Cadvisor>;
 
 impl CadvisorPipeline {
     /// The configuration of it.
@@ -217,116 +210,23 @@ impl CadvisorPipeline {
         let owners = named.as_ref().map(|named| named.owners().clone());
         let rules = Rules::of(&config.transform, "").with_owners(owners);
         let store = SeriesStore::new(Box::new(rules), limits).with(Beginnings::default());
-        let config = config.clone();
-        Self {
-            config,
-            renamed: Renamed::default(),
-            named,
-            store,
-            outputs: Vec::new(),
-            state: State::default(),
-        }
-    }
-
-    fn run(&mut self, cx: &CollectContext, source: &Frame) -> Outcome {
-        if source.published() == 0 {
-            self.store.withdraw();
-            return Outcome::Skipped;
-        }
-        if let Some(named) = &mut self.named {
-            named.keep_current(&mut self.store);
-        }
-        self.store.begin(source.collected().unwrap_or(cx.started));
-        self.renamed.deliver(source, &mut self.store);
-        self.store.publish();
-        Outcome::Published
+        Self::of(config, Cadvisor { renamed: Renamed::default(), named }, store)
     }
 }
 
-impl Pipeline for CadvisorPipeline {
-    fn key(&self) -> &str {
-        &self.config.key
-    }
-
-    fn schedule(&self) -> Option<Schedule> {
-        self.config.schedule()
-    }
-
-    fn deadline(&self) -> Duration {
-        self.config.deadline
-    }
-
-    fn source(&self) -> Option<&str> {
-        self.config.from.as_deref()
-    }
-
-    fn collect(&mut self, cx: &CollectContext, source: Option<&Frame>) -> Outcome {
-        if matches!(self.state, State::Off { .. }) {
-            return Outcome::Skipped;
+impl Derive for Cadvisor {
+    fn derive(&mut self, cx: &CollectContext, source: &Frame, store: &mut SeriesStore) -> Outcome {
+        if let Some(named) = &mut self.named {
+            named.keep_current(store);
         }
-        let Some(source) = source else {
-            self.store.withdraw();
-            return Outcome::Skipped;
-        };
-        if let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| self.run(cx, source))) {
-            self.state = State::default();
-            outcome
-        } else {
-            self.store.withdraw();
-            self.state = State::Failed { reason: "panicked".to_owned() };
-            Outcome::Panicked
-        }
-    }
-
-    fn frame(&self) -> &Frame {
-        self.store.frame()
-    }
-
-    fn withdraw(&mut self) {
-        self.store.withdraw();
-    }
-
-    fn close(&mut self, reason: &str) {
-        self.store.withdraw();
-        self.state = State::Off { reason: reason.to_owned() };
-    }
-
-    fn state(&self) -> &State {
-        &self.state
+        store.begin(source.collected().unwrap_or(cx.started));
+        self.renamed.deliver(source, store);
+        store.publish();
+        Outcome::Published
     }
 
     fn debug_info(&self) -> serde_json::Value {
-        serde_json::json!({ "from": self.config.from, "series": self.renamed.samples.len() })
-    }
-
-    fn losses(&self) -> Losses {
-        Losses::of(&self.store)
-    }
-
-    fn update_from(&mut self, old: &mut dyn Pipeline) {
-        if let Some(old) = old.store() {
-            self.store.take_over(old);
-        }
-    }
-
-    fn input(&mut self) -> Option<&mut dyn Input> {
-        None
-    }
-
-    fn is_scraped(&self) -> bool {
-        self.config.outputs.iter().any(|output| output == PROMETHEUS)
-    }
-
-    fn outputs(&self) -> &[Arc<dyn Output>] {
-        &self.outputs
-    }
-
-    fn connect(&mut self, outputs: Vec<Arc<dyn Output>>) {
-        self.outputs = outputs;
-    }
-
-    fn store(&mut self) -> Option<&mut SeriesStore> {
-        Some(&mut self.store)
+        serde_json::json!({ "series": self.renamed.samples.len() })
     }
 }
 

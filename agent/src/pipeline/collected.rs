@@ -245,7 +245,7 @@ impl Pipeline for InputPipeline {
 
     fn losses(&self) -> Losses {
         let Overdue { stale, missed } = self.input.as_ref().map(|input| input.overdue()).unwrap_or_default();
-        self.queries.losses().and(&self.store) + Losses { stale, missed, ..Losses::default() }
+        Losses::from(self.queries.losses()) + Losses { stale, missed, ..Losses::of(&self.store) }
     }
 
     fn update_from(&mut self, old: &mut dyn Pipeline) {

@@ -7,6 +7,7 @@ mod bursts;
 pub mod cadvisor;
 pub mod checks;
 mod collected;
+mod derived;
 mod owners;
 pub mod query;
 mod schedule;
@@ -24,6 +25,7 @@ pub use self::{
     bursts::BurstsConfig,
     checks::{CheckConfig, Checks, Runner, Selector},
     collected::InputPipeline,
+    derived::{Derive, DerivedPipeline},
     owners::Owners,
     query::{Query, QueryConfig, QueryPipeline},
     schedule::Schedule,

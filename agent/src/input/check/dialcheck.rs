@@ -10,11 +10,7 @@ mod settings;
 mod tests;
 mod unix;
 
-use std::{
-    any::Any,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use pitot_common::histogram::{OCTAVE_SLOTS, Scale};
 
@@ -188,9 +184,7 @@ fn prepare(body: &[u8]) -> Result<Arc<Plan>, InputError> {
         PREPARED.put((body, Arc::clone(&plan)));
         return Ok(plan);
     }
-    let settings =
-        serde_json::from_slice(body).map_err(|error| InputError::Other(format!("no settings: {error}")))?;
-    let plan = Arc::new(Plan::new(settings).map_err(InputError::Other)?);
+    let plan = Arc::new(Plan::new(Request::settings(body)?).map_err(InputError::Other)?);
     PREPARED.put((body.to_vec(), Arc::clone(&plan)));
     Ok(plan)
 }
@@ -201,10 +195,8 @@ impl Input for DialCheck {
     }
 
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        let left = cx.deadline.saturating_duration_since(Instant::now());
-        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
         self.is_here = true;
-        collect_here(self, &inside, acc)
+        collect_here(self, cx, acc)
     }
 
     fn update_from(&mut self, old: &mut dyn Any) {
@@ -252,7 +244,7 @@ impl PodInput for DialCheck {
             })
         })?;
         for (port, tries) in plan.settings.labels().iter().zip(&all) {
-            write(port, tries, response).map_err(|error| InputError::Other(error.to_string()))?;
+            write(port, tries, response).map_err(InputError::other)?;
         }
         Ok(())
     }

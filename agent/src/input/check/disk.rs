@@ -2,10 +2,7 @@
 
 mod mounts;
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::{io, time::Duration};
 
 use nix::sys::{
     statfs::{Statfs, fstatfs},
@@ -143,9 +140,7 @@ impl Input for Disk {
     }
 
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        let left = cx.deadline.saturating_duration_since(Instant::now());
-        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
-        collect_here(self, &inside, acc)
+        collect_here(self, cx, acc)
     }
 
     fn check(&mut self) -> Option<&mut dyn PodInput> {
@@ -164,8 +159,7 @@ impl PodInput for Disk {
             types: self.types.as_str().to_owned(),
             prompt_only: self.rest > 0,
         };
-        let body = serde_json::to_vec(&settings).map_err(|error| InputError::Other(error.to_string()))?;
-        Ok(Request { input: DEF.name.to_owned(), body, timeout: self.timeout })
+        Request::new(&DEF, &settings, self.timeout)
     }
 
     fn execute_request(
@@ -174,13 +168,11 @@ impl PodInput for Disk {
         inside: &Inside,
         response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        let other = |what: &dyn std::fmt::Display| InputError::Other(what.to_string());
-        let Settings { points, types, prompt_only } =
-            serde_json::from_slice(body).map_err(|error| other(&error))?;
-        let table = inside.process.read("mountinfo", LONGEST).map_err(|error| other(&error))?;
+        let Settings { points, types, prompt_only } = Request::settings(body)?;
+        let table = inside.process.read("mountinfo", LONGEST).map_err(InputError::other)?;
         let excluded = [Pattern::new(&points), Pattern::new(&types)];
-        let mounts = Mounts::of(&table, &excluded).map_err(|error| other(&error))?;
-        report(&mounts, inside, prompt_only, response).map_err(|error| other(&error))
+        let mounts = Mounts::of(&table, &excluded).map_err(InputError::other)?;
+        report(&mounts, inside, prompt_only, response).map_err(InputError::other)
     }
 
     fn process_response(&mut self, response: &[u8], acc: &mut dyn Accumulator) -> Result<(), HelperError> {

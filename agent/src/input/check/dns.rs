@@ -98,7 +98,7 @@ impl Dns {
         let deadline = inside.deadline.min(Instant::now() + asked.timeout);
         let outcomes = resolve::ask(&settings, &questions, deadline, false);
         for (labels, outcome) in asked.labels().zip(&outcomes) {
-            metrics::put(response, labels, outcome).map_err(|error| InputError::Other(error.to_string()))?;
+            metrics::put(response, labels, outcome).map_err(InputError::other)?;
         }
         Ok(())
     }
@@ -110,9 +110,7 @@ impl Input for Dns {
     }
 
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        let left = cx.deadline.saturating_duration_since(Instant::now());
-        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
-        collect_here(self, &inside, acc)
+        collect_here(self, cx, acc)
     }
 
     fn update_from(&mut self, old: &mut dyn Any) {
@@ -132,8 +130,7 @@ impl PodInput for Dns {
     }
 
     fn serialize_request(&self) -> Result<Request, InputError> {
-        let body = serde_json::to_vec(&self.asked).map_err(|error| InputError::Other(error.to_string()))?;
-        Ok(Request { input: DEF.name.to_owned(), body, timeout: self.asked.timeout + GRACE })
+        Request::new(&DEF, &self.asked, self.asked.timeout + GRACE)
     }
 
     fn execute_request(
@@ -142,8 +139,7 @@ impl PodInput for Dns {
         inside: &Inside,
         response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        let asked: Asked = serde_json::from_slice(body)
-            .map_err(|error| InputError::Other(format!("the request: {error}")))?;
+        let asked: Asked = Request::settings(body)?;
         Self::execute(&asked, inside, response)
     }
 

@@ -91,10 +91,8 @@ impl Input for Exec {
     }
 
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        let left = cx.deadline.saturating_duration_since(Instant::now());
-        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
         self.in_place = true;
-        collect_here(self, &inside, acc)
+        collect_here(self, cx, acc)
     }
 
     fn check(&mut self) -> Option<&mut dyn PodInput> {
@@ -108,9 +106,7 @@ impl PodInput for Exec {
     }
 
     fn serialize_request(&self) -> Result<Request, InputError> {
-        let body =
-            serde_json::to_vec(&self.settings).map_err(|error| InputError::Other(error.to_string()))?;
-        Ok(Request { input: DEF.name.to_owned(), body, timeout: self.settings.timeout + GRACE })
+        Request::new(&DEF, &self.settings, self.settings.timeout + GRACE)
     }
 
     fn execute_request(
@@ -119,24 +115,23 @@ impl PodInput for Exec {
         inside: &Inside,
         response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        let other = |what: &dyn std::fmt::Display| InputError::Other(what.to_string());
-        let settings: Settings = serde_json::from_slice(body).map_err(|error| other(&error))?;
+        let settings: Settings = Request::settings(body)?;
         settings.check().map_err(InputError::Unsupported)?;
         let answered = inside.deadline.checked_sub(GRACE / 2).unwrap_or(inside.deadline);
         let deadline = answered.min(Instant::now() + settings.timeout);
         let procfs = inside.procfs.as_ref().filter(|_| !self.in_place);
         if procfs.is_some() {
-            strays::adopt().map_err(|error| other(&error))?;
+            strays::adopt().map_err(InputError::other)?;
         }
         let run = run::run(&settings.command, settings.output_limit as usize, deadline);
         if let Some(procfs) = procfs {
-            strays::end(procfs, inside.deadline).map_err(|error| other(&error))?;
+            strays::end(procfs, inside.deadline).map_err(InputError::other)?;
         }
         let run = run.map_err(|error| {
             let program = settings.command.first().map_or("", String::as_str);
-            other(&format_args!("cannot run {program}: {error}"))
+            InputError::Other(format!("cannot run {program}: {error}"))
         })?;
-        report(&run, settings.format, response).map_err(|error| other(&error))
+        report(&run, settings.format, response).map_err(InputError::other)
     }
 }
 

@@ -165,9 +165,7 @@ impl Prepared {
         if let Some(known) = PREPARED.take(|known| known.body == body) {
             return Ok(known);
         }
-        let settings = serde_json::from_slice(body)
-            .map_err(|error| InputError::Other(format!("no settings: {error}")))?;
-        let plan = Plan::new(settings).map_err(InputError::Other)?;
+        let plan = Plan::new(Request::settings(body)?).map_err(InputError::Other)?;
         Ok(Self { body: body.to_vec(), plan, tls: None })
     }
 }
@@ -220,9 +218,7 @@ impl Input for HttpCheck {
     }
 
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        let left = cx.deadline.saturating_duration_since(std::time::Instant::now());
-        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
-        collect_here(self, &inside, acc)
+        collect_here(self, cx, acc)
     }
 
     fn update_from(&mut self, old: &mut dyn Any) {
@@ -265,7 +261,7 @@ impl PodInput for HttpCheck {
             Err(Failure::Down(reason)) => Some(reason),
             Err(Failure::Unknown(what)) => return Err(InputError::Other(what)),
         };
-        write(&found, reason, response).map_err(|error| InputError::Other(error.to_string()))
+        write(&found, reason, response).map_err(InputError::other)
     }
 
     fn process_response(&mut self, response: &[u8], acc: &mut dyn Accumulator) -> Result<(), HelperError> {

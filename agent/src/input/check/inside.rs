@@ -10,6 +10,8 @@ use std::{
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 
+use crate::input::InputError;
+
 /// Surroundings of a check while it is executed.
 #[derive(Debug)]
 pub struct Inside {
@@ -32,6 +34,12 @@ impl Inside {
             process: Dir::open(Path::new("/proc/self"))?,
             procfs: Some(Dir::open(Path::new("/proc"))?),
         })
+    }
+
+    /// The processes of the target, without which some checks have nothing to look at.
+    pub fn procfs(&self) -> Result<&Dir, InputError> {
+        let missing = || InputError::Other("there is no /proc of the namespace".to_owned());
+        self.procfs.as_ref().ok_or_else(missing)
     }
 
     /// What is left of the time.

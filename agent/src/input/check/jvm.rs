@@ -10,7 +10,7 @@ mod metrics;
 mod perfdata;
 mod report;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,9 +77,7 @@ impl Input for Jvm {
     }
 
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        let left = cx.deadline.saturating_duration_since(Instant::now());
-        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
-        collect_here(self, &inside, acc)
+        collect_here(self, cx, acc)
     }
 
     fn check(&mut self) -> Option<&mut dyn PodInput> {
@@ -93,8 +91,7 @@ impl PodInput for Jvm {
     }
 
     fn serialize_request(&self) -> Result<Request, InputError> {
-        let body = serde_json::to_vec(&Settings {}).map_err(|error| InputError::Other(error.to_string()))?;
-        Ok(Request { input: DEF.name.to_owned(), body, timeout: self.timeout })
+        Request::new(&DEF, &Settings {}, self.timeout)
     }
 
     fn execute_request(
@@ -103,10 +100,9 @@ impl PodInput for Jvm {
         inside: &Inside,
         response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        let other = |what: &dyn std::fmt::Display| InputError::Other(what.to_string());
-        let Settings {} = serde_json::from_slice(body).map_err(|error| other(&error))?;
-        let procfs = inside.procfs.as_ref().ok_or_else(|| other(&"there is no /proc of the namespace"))?;
-        let files = Files::of(&inside.root, inside.deadline).map_err(|error| other(&error))?;
+        let Settings {} = Request::settings(body)?;
+        let procfs = inside.procfs()?;
+        let files = Files::of(&inside.root, inside.deadline).map_err(InputError::other)?;
         let mut report = Report::new(response);
         report.leave_out("past_bound", files.past_bound);
         report.leave_out("denied", files.denied);
@@ -114,12 +110,12 @@ impl PodInput for Jvm {
             if report.machines == MOST {
                 report.leave_out("past_bound", 1);
             } else if let Err(reason) =
-                look(pid, path, inside, procfs, &mut report).map_err(|error| other(&error))?
+                look(pid, path, inside, procfs, &mut report).map_err(InputError::other)?
             {
                 report.leave_out(reason, 1);
             }
         }
-        report.finish().map_err(|error| other(&error))
+        report.finish().map_err(InputError::other)
     }
 }
 

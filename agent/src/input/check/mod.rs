@@ -17,12 +17,12 @@ pub mod resolve;
 pub mod sockets;
 pub mod wire;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::inside::{Dir, Inside};
-use super::{Input, InputDef, InputError};
+use super::{CollectContext, Input, InputDef, InputError};
 use crate::{
     accumulator::Accumulator,
     catalogue::{Label, Metric, Since},
@@ -82,6 +82,19 @@ pub struct Request {
     pub body: Vec<u8>,
     /// How long it may take in all.
     pub timeout: Duration,
+}
+
+impl Request {
+    /// Asks an input for what its settings say.
+    pub fn new(def: &InputDef, settings: &impl Serialize, timeout: Duration) -> Result<Self, InputError> {
+        let body = serde_json::to_vec(settings).map_err(InputError::other)?;
+        Ok(Self { input: def.name.to_owned(), body, timeout })
+    }
+
+    /// The settings in the body of a request.
+    pub fn settings<'a, S: Deserialize<'a>>(body: &'a [u8]) -> Result<S, InputError> {
+        serde_json::from_slice(body).map_err(|error| InputError::Other(format!("the request: {error}")))
+    }
 }
 
 /// Why a request has no response.
@@ -162,8 +175,18 @@ pub trait PodInput: Input {
     }
 }
 
-/// Executes a check right here, in the namespaces of the caller: what `collect` of a check is.
+/// Executes a check right here, in the namespaces of the agent: what `collect` of a check is.
 pub fn collect_here<C: PodInput>(
+    check: &mut C,
+    cx: &CollectContext,
+    acc: &mut dyn Accumulator,
+) -> Result<(), InputError> {
+    let left = cx.deadline.saturating_duration_since(Instant::now());
+    execute_here(check, &Inside::host(left).map_err(InputError::other)?, acc)
+}
+
+/// Asks, executes and delivers in one go.
+fn execute_here<C: PodInput>(
     check: &mut C,
     inside: &Inside,
     acc: &mut dyn Accumulator,
@@ -171,6 +194,6 @@ pub fn collect_here<C: PodInput>(
     let request = check.serialize_request()?;
     let mut response = wire::Response::new();
     check.execute_request(&request.body, inside, &mut response)?;
-    let bytes = response.into_bytes().map_err(|error| InputError::Other(error.to_string()))?;
-    check.process_response(&bytes, acc).map_err(|error| InputError::Other(error.to_string()))
+    let bytes = response.into_bytes().map_err(InputError::other)?;
+    check.process_response(&bytes, acc).map_err(InputError::other)
 }

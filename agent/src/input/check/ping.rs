@@ -116,9 +116,7 @@ impl Input for Ping {
     }
 
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        let left = cx.deadline.saturating_duration_since(Instant::now());
-        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
-        collect_here(self, &inside, acc)
+        collect_here(self, cx, acc)
     }
 
     fn update_from(&mut self, old: &mut dyn Any) {
@@ -138,8 +136,7 @@ impl PodInput for Ping {
     }
 
     fn serialize_request(&self) -> Result<Request, InputError> {
-        let body = serde_json::to_vec(&self.asked).map_err(|error| InputError::Other(error.to_string()))?;
-        Ok(Request { input: DEF.name.to_owned(), body, timeout: self.asked.longest() + GRACE })
+        Request::new(&DEF, &self.asked, self.asked.longest() + GRACE)
     }
 
     fn execute_request(
@@ -148,14 +145,13 @@ impl PodInput for Ping {
         inside: &Inside,
         response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        let asked: Asked = serde_json::from_slice(body)
-            .map_err(|error| InputError::Other(format!("the request: {error}")))?;
-        echo::is_allowed().map_err(|error| InputError::Other(error.to_string()))?;
-        let addresses = resolve(&asked, inside).map_err(|error| InputError::Other(error.to_string()))?;
+        let asked: Asked = Request::settings(body)?;
+        echo::is_allowed().map_err(InputError::other)?;
+        let addresses = resolve(&asked, inside).map_err(InputError::other)?;
         let echoes = Echoes::new(&asked, &addresses).and_then(|echoes| echoes.run(inside.deadline));
-        let fates = echoes.map_err(|error| InputError::Other(error.to_string()))?;
+        let fates = echoes.map_err(InputError::other)?;
         for (host, fate) in asked.hosts.iter().zip(&fates) {
-            metrics::put(response, host, fate).map_err(|error| InputError::Other(error.to_string()))?;
+            metrics::put(response, host, fate).map_err(InputError::other)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 pub(super) mod record;
 mod sum;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -114,9 +114,7 @@ impl Input for Processes {
     }
 
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        let left = cx.deadline.saturating_duration_since(Instant::now());
-        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
-        collect_here(self, &inside, acc)
+        collect_here(self, cx, acc)
     }
 
     fn check(&mut self) -> Option<&mut dyn PodInput> {
@@ -130,8 +128,7 @@ impl PodInput for Processes {
     }
 
     fn serialize_request(&self) -> Result<Request, InputError> {
-        let body = serde_json::to_vec(&Settings {}).map_err(|error| InputError::Other(error.to_string()))?;
-        Ok(Request { input: DEF.name.to_owned(), body, timeout: self.timeout })
+        Request::new(&DEF, &Settings {}, self.timeout)
     }
 
     fn execute_request(
@@ -140,11 +137,10 @@ impl PodInput for Processes {
         inside: &Inside,
         response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        let other = |what: &dyn std::fmt::Display| InputError::Other(what.to_string());
-        let Settings {} = serde_json::from_slice(body).map_err(|error| other(&error))?;
-        let procfs = inside.procfs.as_ref().ok_or_else(|| other(&"there is no /proc of the namespace"))?;
-        let sum = Sum::of(procfs, MOST, inside.deadline).map_err(|error| other(&error))?;
-        report(&sum, response).map_err(|error| other(&error))
+        let Settings {} = Request::settings(body)?;
+        let procfs = inside.procfs()?;
+        let sum = Sum::of(procfs, MOST, inside.deadline).map_err(InputError::other)?;
+        report(&sum, response).map_err(InputError::other)
     }
 }
 

@@ -81,9 +81,7 @@ impl Input for Sockets {
     }
 
     fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
-        let left = cx.deadline.saturating_duration_since(Instant::now());
-        let inside = Inside::host(left).map_err(|error| InputError::Other(error.to_string()))?;
-        collect_here(self, &inside, acc)
+        collect_here(self, cx, acc)
     }
 
     fn check(&mut self) -> Option<&mut dyn PodInput> {
@@ -97,9 +95,7 @@ impl PodInput for Sockets {
     }
 
     fn serialize_request(&self) -> Result<Request, InputError> {
-        let asked = Asked { timeout: self.timeout };
-        let body = serde_json::to_vec(&asked).map_err(|error| InputError::Other(error.to_string()))?;
-        Ok(Request { input: DEF.name.to_owned(), body, timeout: self.timeout + GRACE })
+        Request::new(&DEF, &Asked { timeout: self.timeout }, self.timeout + GRACE)
     }
 
     fn execute_request(
@@ -108,19 +104,17 @@ impl PodInput for Sockets {
         inside: &Inside,
         response: &mut wire::Response,
     ) -> Result<(), InputError> {
-        let asked: Asked = serde_json::from_slice(body)
-            .map_err(|error| InputError::Other(format!("the request: {error}")))?;
+        let asked: Asked = Request::settings(body)?;
         let deadline = inside.deadline.min(Instant::now() + asked.timeout);
-        let wrong = |error: wire::WireError| InputError::Other(error.to_string());
         let listing = |what: &'static str| {
             move |error: io::Error| InputError::Other(format!("listing {what} sockets: {error}"))
         };
         let mut lister = Lister::new(deadline).map_err(listing("all"))?;
         let mut tcp = Tcp::default();
         lister.list(List::Tcp, |seen| tcp.see(seen)).map_err(listing("TCP"))?;
-        metrics::put_tcp(response, &tcp).map_err(wrong)?;
+        metrics::put_tcp(response, &tcp).map_err(InputError::other)?;
         if let Some(udp) = udp(&mut lister, inside).map_err(listing("UDP"))? {
-            metrics::put_udp(response, &udp).map_err(wrong)?;
+            metrics::put_udp(response, &udp).map_err(InputError::other)?;
         }
         let content = inside.process.read("net/netstat", LONGEST);
         let content = content.map_err(|error| InputError::Other(format!("net/netstat: {error}")))?;
@@ -131,7 +125,7 @@ impl PodInput for Sockets {
         ];
         for (metric, value) in counters {
             if let Some(value) = value {
-                response.put(&DEF, metric, &[], value as f64).map_err(wrong)?;
+                response.put(&DEF, metric, &[], value as f64).map_err(InputError::other)?;
             }
         }
         Ok(())

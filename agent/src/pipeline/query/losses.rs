@@ -2,7 +2,7 @@
 
 use std::ops::Add;
 
-use crate::{accumulator::SeriesStore, pipeline::Losses};
+use crate::pipeline::Losses;
 
 /// What a query left out or folded so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -23,17 +23,15 @@ pub struct QueryLosses {
     pub held_up: u64,
 }
 
-impl QueryLosses {
-    /// These and those of the store that took the results.
-    pub(crate) fn and(&self, store: &SeriesStore) -> Losses {
-        let own = Losses {
-            over_limit: self.over_limit,
-            duplicates: self.duplicates,
-            folded: self.folded,
-            held_up: self.held_up,
-            ..Losses::default()
-        };
-        own + Losses::of(store)
+impl From<QueryLosses> for Losses {
+    fn from(query: QueryLosses) -> Self {
+        Self {
+            over_limit: query.over_limit,
+            duplicates: query.duplicates,
+            folded: query.folded,
+            held_up: query.held_up,
+            ..Self::default()
+        }
     }
 }
 

@@ -1,36 +1,28 @@
 //! Queries on what another pipeline published.
 
-use std::{
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::ops::Range;
 
 use super::{Queries, Query, groups::MOST_LABELS};
 use crate::{
     accumulator::{Accumulator, Beginnings, Frame, Limits, Sample, SeriesStore},
     catalogue::Metric,
-    config::{PROMETHEUS, PipelineConfig},
-    input::{CollectContext, Input},
-    output::Output,
-    pipeline::{Losses, Outcome, Pipeline, Rules, Schedule, State},
+    config::PipelineConfig,
+    input::CollectContext,
+    pipeline::{Derive, DerivedPipeline, Losses, Outcome, Pipeline, Rules},
     telemetry,
 };
 
-/// The pipeline of queries that take the frames of another pipeline: exported names, and labels with their tags.
+/// Queries that take the frames of another pipeline: exported names, and labels with their tags.
 ///
 /// What was not published anew since the last time is not counted again; it only lets time pass, so that windows
-/// end. When the source publishes nothing, this publishes nothing.
-pub struct QueryPipeline {
-    pub(super) config: PipelineConfig,
-    source: String,
+/// end.
+pub struct Replayed {
     queries: Queries,
     replay: Replay,
-    store: SeriesStore,
-    outputs: Vec<Arc<dyn Output>>,
-    state: State,
 }
+
+/// The pipeline of such queries.
+pub type QueryPipeline = DerivedPipeline<Replayed>;
 
 impl QueryPipeline {
     /// The pipeline of a configuration that was checked and takes `from` another. Its results have no prefix but the
@@ -39,24 +31,14 @@ impl QueryPipeline {
         let limits = Limits { series_per_metric: config.transform.max_series, ..Limits::default() };
         let beginnings = Beginnings { attach: None, start: Some(telemetry::started()) };
         let rules = Rules::of(&config.transform, config.prefix());
-        let state =
-            if config.enabled { State::default() } else { State::Off { reason: "not enabled".to_owned() } };
-        Self {
-            source: config.source().to_owned(),
-            queries: Queries::of(config).on_frames(),
-            config: config.clone(),
-            replay: Replay::default(),
-            store: SeriesStore::new(Box::new(rules), limits).with(beginnings),
-            outputs: Vec::new(),
-            state,
-        }
+        let store = SeriesStore::new(Box::new(rules), limits).with(beginnings);
+        let replayed = Replayed { queries: Queries::of(config).on_frames(), replay: Replay::default() };
+        Self::of(config, replayed, store)
     }
+}
 
-    fn run(&mut self, cx: &CollectContext, source: &Frame) -> Outcome {
-        if source.published() == 0 {
-            self.store.withdraw();
-            return Outcome::Skipped;
-        }
+impl Derive for Replayed {
+    fn derive(&mut self, cx: &CollectContext, source: &Frame, store: &mut SeriesStore) -> Outcome {
         let mut collected = None;
         for query in self.queries.as_mut_slice() {
             let is_new = query.takes((source.epoch(), source.published()));
@@ -72,104 +54,26 @@ impl QueryPipeline {
             collected = collected.max(Some(at));
         }
         let Some(collected) = collected else { return Outcome::Skipped };
-        self.store.begin(collected);
-        self.queries.deliver(&mut self.store);
-        self.store.publish();
+        store.begin(collected);
+        self.queries.deliver(store);
+        store.publish();
         Outcome::Published
-    }
-}
-
-impl Pipeline for QueryPipeline {
-    fn key(&self) -> &str {
-        &self.config.key
-    }
-
-    fn schedule(&self) -> Option<Schedule> {
-        self.config.schedule()
-    }
-
-    fn deadline(&self) -> Duration {
-        self.config.deadline
-    }
-
-    fn source(&self) -> Option<&str> {
-        Some(&self.source)
-    }
-
-    fn collect(&mut self, cx: &CollectContext, source: Option<&Frame>) -> Outcome {
-        if matches!(self.state, State::Off { .. }) {
-            return Outcome::Skipped;
-        }
-        let Some(source) = source else {
-            self.store.withdraw();
-            self.state = State::Failed { reason: format!("there is no pipeline `{}`", self.source) };
-            return Outcome::Failed;
-        };
-        // A query reads numbers only; still, one pipeline must never take the others with it.
-        if let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| self.run(cx, source))) {
-            self.state = State::default();
-            outcome
-        } else {
-            self.store.withdraw();
-            self.state = State::Failed { reason: "panicked".to_owned() };
-            Outcome::Panicked
-        }
-    }
-
-    fn frame(&self) -> &Frame {
-        self.store.frame()
-    }
-
-    fn withdraw(&mut self) {
-        self.store.withdraw();
-    }
-
-    fn close(&mut self, reason: &str) {
-        self.store.withdraw();
-        self.state = State::Off { reason: reason.to_owned() };
-    }
-
-    fn state(&self) -> &State {
-        &self.state
     }
 
     fn debug_info(&self) -> serde_json::Value {
-        serde_json::json!({ "from": self.source, "queries": self.queries.debug_info() })
+        serde_json::json!({ "queries": self.queries.debug_info() })
     }
 
     fn losses(&self) -> Losses {
-        self.queries.losses().and(&self.store)
-    }
-
-    fn update_from(&mut self, old: &mut dyn Pipeline) {
-        self.queries.take_over(old.queries());
-        if let Some(old) = old.store() {
-            self.store.take_over(old);
-        }
-    }
-
-    fn input(&mut self) -> Option<&mut dyn Input> {
-        None
+        self.queries.losses().into()
     }
 
     fn queries(&mut self) -> &mut [Query] {
         self.queries.as_mut_slice()
     }
 
-    fn is_scraped(&self) -> bool {
-        self.config.outputs.iter().any(|output| output == PROMETHEUS)
-    }
-
-    fn outputs(&self) -> &[Arc<dyn Output>] {
-        &self.outputs
-    }
-
-    fn connect(&mut self, outputs: Vec<Arc<dyn Output>>) {
-        self.outputs = outputs;
-    }
-
-    fn store(&mut self) -> Option<&mut SeriesStore> {
-        Some(&mut self.store)
+    fn update_from(&mut self, old: &mut dyn Pipeline) {
+        self.queries.take_over(old.queries());
     }
 }
 
@@ -177,7 +81,7 @@ impl Pipeline for QueryPipeline {
 #[derive(Debug, Default)]
 struct Replay {
     epoch: u64,
-    samples: Vec<Replayed>,
+    samples: Vec<Place>,
     /// Label values of all of them.
     values: Vec<u8>,
     /// Where each label value lies.
@@ -188,7 +92,7 @@ struct Replay {
 
 /// A series of the frame.
 #[derive(Debug)]
-struct Replayed {
+struct Place {
     series: u32,
     metric: &'static Metric,
     labels: Range<usize>,
@@ -200,7 +104,7 @@ impl Replay {
             self.map(frame);
         }
         query.lose(self.left_out);
-        for Replayed { series, metric, labels } in &self.samples {
+        for Place { series, metric, labels } in &self.samples {
             let Some(value) = frame.value(*series) else { continue };
             let mut values: [&[u8]; MOST_LABELS] = [b""; MOST_LABELS];
             let ranges = &self.labels[labels.clone()];
@@ -240,7 +144,7 @@ impl Replay {
                     self.values.extend_from_slice(value.as_bytes());
                     self.labels.push(start..self.values.len());
                 }
-                self.samples.push(Replayed { series: index, metric, labels: first..self.labels.len() });
+                self.samples.push(Place { series: index, metric, labels: first..self.labels.len() });
             }
         }
     }

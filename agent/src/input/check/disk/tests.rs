@@ -3,10 +3,14 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Instant,
 };
 
 use super::*;
-use crate::{accumulator::MemoryAccumulator, input::check::Dir};
+use crate::{
+    accumulator::MemoryAccumulator,
+    input::check::{Dir, execute_here},
+};
 
 /// A process with mounts of its own, made by a script; it ends with the test.
 struct Namespace(Child);
@@ -42,7 +46,7 @@ impl Drop for Namespace {
 
 fn check(disk: &mut Disk, inside: &Inside) -> MemoryAccumulator {
     let mut acc = MemoryAccumulator::new();
-    collect_here(disk, inside, &mut acc).unwrap();
+    execute_here(disk, inside, &mut acc).unwrap();
     acc
 }
 

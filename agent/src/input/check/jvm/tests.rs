@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Read,
     process::{Child, Command, Stdio},
+    time::Instant,
 };
 
 use proptest::prelude::*;
@@ -15,7 +16,10 @@ use super::{
 };
 use crate::{
     accumulator::MemoryAccumulator,
-    input::testing::{Tree, few},
+    input::{
+        check::execute_here,
+        testing::{Tree, few},
+    },
 };
 
 /// A tree in which process 7 runs since boot.
@@ -35,7 +39,7 @@ fn inside(tree: &Tree) -> Inside {
 
 fn check(tree: &Tree) -> Result<MemoryAccumulator, InputError> {
     let mut acc = MemoryAccumulator::new();
-    collect_here(&mut Jvm::default(), &inside(tree), &mut acc).map(|()| acc)
+    execute_here(&mut Jvm::default(), &inside(tree), &mut acc).map(|()| acc)
 }
 
 fn left_out(acc: &MemoryAccumulator, reason: &str) -> Option<f64> {

@@ -4,7 +4,10 @@ use std::{fs, path::Path, process::Command, thread};
 
 use nix::sched::{CloneFlags, unshare};
 
-use super::{super::Dir, *};
+use super::{
+    super::{Dir, execute_here},
+    *,
+};
 use crate::{
     accumulator::{MemoryAccumulator, OwnedValue},
     catalogue::Metric,
@@ -33,7 +36,7 @@ fn run(check: &mut Ping, root: &Path) -> Result<MemoryAccumulator, InputError> {
         procfs: None,
     };
     let mut acc = MemoryAccumulator::new();
-    collect_here(check, &inside, &mut acc).map(|()| acc)
+    execute_here(check, &inside, &mut acc).map(|()| acc)
 }
 
 /// Runs in a network namespace of its own, with a loopback device. Not without root.

@@ -4,13 +4,16 @@ use std::{
     fs::File,
     path::Path,
     process::{Child, Command, Stdio},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::*;
 use crate::{
     accumulator::MemoryAccumulator,
-    input::{check::Dir, testing::Tree},
+    input::{
+        check::{Dir, execute_here},
+        testing::Tree,
+    },
 };
 
 /// Is not left behind by a test that fails.
@@ -26,7 +29,7 @@ fn check(procfs: &Path) -> Result<MemoryAccumulator, InputError> {
     let mut inside = Inside::host(Duration::from_secs(5)).unwrap();
     inside.procfs = Some(Dir::open(procfs).unwrap());
     let mut acc = MemoryAccumulator::new();
-    collect_here(&mut Processes::default(), &inside, &mut acc).map(|()| acc)
+    execute_here(&mut Processes::default(), &inside, &mut acc).map(|()| acc)
 }
 
 fn number(acc: &MemoryAccumulator, name: &str) -> f64 {

@@ -13,7 +13,10 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
 
-use super::{super::Dir, *};
+use super::{
+    super::{Dir, execute_here},
+    *,
+};
 use crate::accumulator::MemoryAccumulator;
 
 fn inside() -> Inside {
@@ -28,7 +31,7 @@ fn inside() -> Inside {
 fn look(inside: &Inside) -> MemoryAccumulator {
     let mut check = Sockets { timeout: Duration::from_secs(60) };
     let mut acc = MemoryAccumulator::new();
-    collect_here(&mut check, inside, &mut acc).unwrap();
+    execute_here(&mut check, inside, &mut acc).unwrap();
     acc
 }
 

@@ -21,7 +21,7 @@ fn publish(store: &mut SeriesStore, at: Instant, values: &[(&str, f64)]) {
     store.publish();
 }
 
-fn pipeline(agg: Aggregate, of: Of, window: Option<u64>) -> QueryPipeline {
+fn config(agg: Aggregate, of: Of, window: Option<u64>) -> PipelineConfig {
     let config = QueryConfig {
         from: "cpu".into(),
         window: window.map(Duration::from_secs),
@@ -29,12 +29,11 @@ fn pipeline(agg: Aggregate, of: Of, window: Option<u64>) -> QueryPipeline {
     };
     assert_eq!(config.check(None), []);
     let own = PipelineConfig::new(crate::input::find("cpu").unwrap());
-    QueryPipeline::new(&PipelineConfig {
-        from: Some("cpu".into()),
-        input: None,
-        queries: vec![config],
-        ..own
-    })
+    PipelineConfig { from: Some("cpu".into()), input: None, queries: vec![config], ..own }
+}
+
+fn pipeline(agg: Aggregate, of: Of, window: Option<u64>) -> QueryPipeline {
+    QueryPipeline::new(&config(agg, of, window))
 }
 
 fn collect(pipeline: &mut QueryPipeline, seconds: u64, source: &SeriesStore) -> (Outcome, Vec<String>) {
@@ -106,7 +105,7 @@ fn windows_end_even_when_nothing_new_comes() {
 #[test]
 fn several_queries_have_windows_of_their_own() {
     let (mut store, start) = (source(), Instant::now());
-    let own = pipeline(Aggregate::Count, Of::Value, Some(10)).config.clone();
+    let own = config(Aggregate::Count, Of::Value, Some(10));
     let each = QueryConfig {
         select: vec![select(Aggregate::Sum, Of::Value, "node_cpu_seconds_total", "each")],
         window: None,
