@@ -18,7 +18,8 @@ use self::dial::{Plan, Try, Verdict};
 pub use self::settings::{Network, Settings};
 use super::{
     EXECUTED, FAILURES, HelperError, Inside, NetworkMode, PodInput, Request, collect_here,
-    reach::{self, Failure, Patience, Reason, Shelf, with_grace},
+    reach::{self, Failure, Patience, Reason, with_grace},
+    shelf::Shelf,
     wire,
 };
 use crate::{

@@ -21,7 +21,8 @@ use self::{
 };
 use super::{
     EXECUTED, FAILURES, HelperError, Inside, NetworkMode, PodInput, Request, collect_here,
-    reach::{self, Failure, Patience, Reason, Shelf, with_grace},
+    reach::{self, Failure, Patience, Reason, with_grace},
+    shelf::Shelf,
     wire,
 };
 use crate::{

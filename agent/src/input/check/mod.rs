@@ -14,6 +14,7 @@ pub mod ping;
 pub mod processes;
 mod reach;
 pub mod resolve;
+mod shelf;
 pub mod sockets;
 pub mod wire;
 

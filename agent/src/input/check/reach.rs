@@ -4,7 +4,6 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Inside, resolve};
+use super::{Inside, resolve, shelf::Shelf};
 use crate::input::InputError;
 
 /// What is left to the caller after a check has given up waiting: to say so.
@@ -214,39 +213,6 @@ pub(super) fn addresses(inside: &Inside, host: &str, patience: Patience) -> Resu
         Err(_) if patience.is_cut && patience.share(1).is_zero() => Err(patience.is_over()),
         Err(error) if resolve::unresolved(&error).is_some() => Err(Reason::Resolve.into()),
         Err(error) => Err(Failure::Unknown(error.to_string())),
-    }
-}
-
-/// Things that a process makes once and keeps, for whoever needs one next. Helpers make checks anew for each request.
-pub(super) struct Shelf<T>(Mutex<Vec<T>>);
-
-impl<T> Shelf<T> {
-    /// As many as there are different checks of a kind in one pod.
-    const MOST: usize = 16;
-
-    pub(super) const fn new() -> Self {
-        Self(Mutex::new(Vec::new()))
-    }
-
-    /// Takes one of that kind, if there is one.
-    pub(super) fn take(&self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
-        let mut things = self.lock();
-        let index = things.iter().rposition(is_wanted)?;
-        Some(things.remove(index))
-    }
-
-    /// Puts one back, and drops that which was not needed for longest if there are too many.
-    pub(super) fn put(&self, thing: T) {
-        let mut things = self.lock();
-        let dropped = (things.len() == Self::MOST).then(|| things.remove(0));
-        things.push(thing);
-        drop(things);
-        drop(dropped);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
-        // Nothing is left half done inside.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
