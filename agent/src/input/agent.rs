@@ -82,6 +82,7 @@ pub static DEF: InputDef = InputDef {
         &outputs::ERRORS,
         &helpers::RUNNING,
         &helpers::STARTED,
+        &helpers::SPAWNER_REPLACEMENTS,
         &helpers::KILLED,
         &helpers::REQUESTS,
         &helpers::SECONDS,

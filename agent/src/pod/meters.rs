@@ -34,6 +34,11 @@ impl Meters {
         self.started.increment(1);
     }
 
+    /// There is another spawner in place of one that has ended.
+    pub(super) fn spawner_replaced() {
+        counter!("pitot_agent_spawner_replacements_total").increment(1);
+    }
+
     /// A helper was given up.
     pub(super) fn killed(reason: &'static str) {
         counter!("pitot_agent_helpers_killed_total", "reason" => reason).increment(1);

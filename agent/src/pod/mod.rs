@@ -2,7 +2,8 @@
 //!
 //! Before privileges are dropped, the agent starts one process from a sealed copy of its own binary: the *spawner*. It
 //! keeps what entering namespaces takes and does nothing else. Asked for a helper, it forks; the child enters the
-//! namespaces of a container, gives everything up, and executes the requests that the agent sends it.
+//! namespaces of a container, gives everything up, and executes the requests that the agent sends it. The spawner
+//! itself is forked from a *keeper*, which only waits for its end, to fork the next one.
 //!
 //! ```text
 //!  agent ──orders──▶ spawner ──fork──▶ helper: enter, lockdown, then
@@ -19,6 +20,7 @@ mod filter;
 mod frames;
 mod helper;
 mod hunt;
+mod keeper;
 mod launch;
 mod lockdown;
 mod meters;

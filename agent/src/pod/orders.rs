@@ -14,6 +14,7 @@ const START: u8 = 1;
 const KILL: u8 = 2;
 const READY: u8 = 3;
 const ENDED: u8 = 4;
+const BEGIN: u8 = 5;
 
 /// What a helper is made for. Helpers that differ in it are not interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,6 +89,8 @@ pub(super) struct Expected {
 /// What the agent wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
+    /// It may begin: what was ordered before was meant for another one.
+    Begin,
     /// A helper. Its end of a connection comes along.
     Start { id: u32, needs: Needs, expected: Option<Expected> },
     /// That it ends, with all that it has started.
@@ -128,6 +131,7 @@ impl Order {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         match self {
+            Self::Begin => bytes.push(BEGIN),
             Self::Kill(id) => {
                 bytes.push(KILL);
                 bytes.extend(id.to_le_bytes());
@@ -151,6 +155,9 @@ impl Order {
 
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let (&[version, kind], rest) = bytes.split_first_chunk()?;
+        if (version, kind) == (VERSION, BEGIN) {
+            return rest.is_empty().then_some(Self::Begin);
+        }
         let (id, rest) = rest.split_first_chunk()?;
         let id = u32::from_le_bytes(*id);
         match (version, kind) {
@@ -246,6 +253,7 @@ mod tests {
         let expected =
             Expected { pid: 7, started: 1 << 40, net: Some(9), is_apart: true, cgroup: "kubepods/x".into() };
         let orders = [
+            Order::Begin,
             Order::Kill(3),
             Order::Start { id: 1, needs: Needs::of(&NET), expected: None },
             Order::Start { id: 2, needs: Needs::of(&EXEC), expected: Some(expected.clone()) },

@@ -71,6 +71,8 @@ struct State {
     ended: VecDeque<(u32, Ending)>,
     rooms: HashMap<Key, Room>,
     is_gone: bool,
+    /// There is another spawner, which waits for word.
+    is_new: bool,
 }
 
 /// All helpers of the agent.
@@ -88,7 +90,8 @@ impl Pool {
     pub(super) fn new(launched: Launched, checks: &'static [Known], most: usize) -> Self {
         let Launched { control, pid, missing } = launched;
         let control = Control::new(control, pid);
-        Self { control, missing, checks, most, state: Mutex::default(), meters: Meters::new() }
+        let state = Mutex::new(State { is_new: true, ..State::default() });
+        Self { control, missing, checks, most, state, meters: Meters::new() }
     }
 
     pub(super) fn running(&self) -> usize {
@@ -251,14 +254,15 @@ impl Pool {
                 if state.is_gone {
                     return Err(HelperError::Died("the spawner has ended".to_owned()));
                 }
-                if state.running.len() < self.most {
+                if state.running.len() < self.most && !state.is_new {
                     state.last = state.last.wrapping_add(1);
                     let id = state.last;
                     state.running.insert(id);
                     self.meters.running(state.running.len());
                     return Ok(id);
                 }
-                if state.evicted.is_empty()
+                if state.running.len() >= self.most
+                    && state.evicted.is_empty()
                     && let Some(idle) = state.longest_idle()
                 {
                     self.control.kill(idle.id);
@@ -273,14 +277,29 @@ impl Pool {
     /// Takes note of helpers that have ended. Their connections are closed, and rooms that nobody needs are left.
     fn hear(&self, state: &mut State) {
         let mut gone = HashSet::new();
-        let is_there = self.control.hear(|notice| {
-            if let Notice::Ended { id, ending } = notice {
+        let is_there = self.control.hear(|notice| match notice {
+            Notice::Ended { id, ending } => {
                 gone.insert(id);
                 state.ended.push_back((id, ending));
             }
+            // The first one was heard at the start. Helpers end with their spawner.
+            Notice::Ready { .. } => {
+                tracing::warn!(
+                    "the spawner of helpers has ended, and all helpers with it; there is another one"
+                );
+                Meters::spawner_replaced();
+                gone.extend(state.running.iter().copied());
+                state.is_new = true;
+            }
         });
+        if state.is_new {
+            // Before all that it is to start.
+            state.is_new = self.control.order(&Order::Begin, None).is_err();
+        }
         if !is_there && !state.is_gone {
-            tracing::error!("the spawner has ended: no check is executed until the agent is started again");
+            tracing::error!(
+                "the spawner of helpers and its keeper have ended: no check is executed until the agent is started again"
+            );
             state.is_gone = true;
             gone.extend(state.running.iter().copied());
         }

@@ -21,7 +21,7 @@ use nix::{
         signalfd::{SfdFlags, SignalFd},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
-    unistd::{Pid, setpgid, setsid},
+    unistd::{Pid, getppid, setpgid, setsid},
 };
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
@@ -38,7 +38,9 @@ use rustix::{
 
 use super::{
     filter::Filters,
-    helper, hunt, lockdown,
+    helper, hunt,
+    keeper::keep,
+    lockdown,
     orders::{Ending, Expected, LONGEST, Needs, Notice, Order},
 };
 use crate::{input::check::Known, process::Resident, sys};
@@ -79,12 +81,14 @@ pub(super) struct Host {
     pub(super) checks: &'static [Known],
 }
 
-struct Spawner {
+pub(super) struct Spawner {
     control: OwnedFd,
     signals: SignalFd,
     host: Host,
     helpers: Vec<Running>,
     unsent: VecDeque<Notice>,
+    /// The agent knows of it.
+    has_begun: bool,
 }
 
 /// A helper: a process group.
@@ -104,45 +108,57 @@ pub fn spawner(checks: &'static [Known]) -> Option<ExitCode> {
     if name.as_encoded_bytes() != NAME.to_bytes() {
         return None;
     }
-    let spawner = sys::inherited(CONTROL).map(|control| Spawner::new(control, checks));
+    let kept = sys::inherited(CONTROL)
+        .map(|control| Host::new(&control, checks).and_then(|host| keep(control, host)));
     // It says nothing when it cannot begin: whoever waits for it sees the connection end.
-    let ended = spawner.is_some_and(|spawner| spawner.and_then(Spawner::serve).is_ok());
-    Some(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Some(if matches!(kept, Some(Ok(()))) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-impl Spawner {
-    fn new(control: OwnedFd, checks: &'static [Known]) -> io::Result<Self> {
-        if socket_type(&control)? != SocketType::SEQPACKET {
+impl Host {
+    /// Makes this process one that has what entering containers takes, and as little else as possible.
+    fn new(control: &OwnedFd, checks: &'static [Known]) -> io::Result<Self> {
+        if socket_type(control)? != SocketType::SEQPACKET {
             return Err(io::Error::other("not started by the agent"));
         }
-        // Not the one that nobody can catch: there may be something to clear away.
         set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         setsid()?;
         umask(Mode::from_raw_mode(0o077));
         sys::close_all_but(&[0, 1, 2, CONTROL])?;
-        rustix::io::fcntl_setfd(&control, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::io::fcntl_setfd(control, rustix::io::FdFlags::CLOEXEC)?;
         // A backtrace would open files, and nobody reads it.
         std::panic::set_hook(Box::new(|_| {}));
         let missing = keep_capabilities()?;
-        let mask = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
-        mask.thread_block()?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let host = Host {
+        Ok(Self {
             proc: openat(CWD, "/proc", flags, Mode::empty())?,
             empty: if missing.is_empty() { Some(lockdown::empty_directory()?) } else { None },
             filters: Filters::new().map_err(io::Error::other)?,
             memory: Resident::new().addresses().ok_or_else(|| io::Error::other("no statm"))?,
             missing,
             checks,
-        };
-        let unsent = VecDeque::from([Notice::Ready { missing: missing.bits() }]);
-        Ok(Self { control, signals, host, helpers: Vec::new(), unsent })
+        })
+    }
+}
+
+impl Spawner {
+    /// The spawner, forked from its keeper.
+    pub(super) fn new(control: OwnedFd, host: Host, keeper: Pid) -> io::Result<Self> {
+        let mask = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
+        mask.thread_block()?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        // Not the one that nobody can catch: there may be something to clear away.
+        set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+        if getppid() != keeper {
+            return Err(io::Error::other("nobody would notice its end"));
+        }
+        let unsent = VecDeque::from([Notice::Ready { missing: host.missing.bits() }]);
+        Ok(Self { control, signals, host, helpers: Vec::new(), unsent, has_begun: false })
     }
 
-    fn serve(mut self) -> io::Result<()> {
-        loop {
+    /// Does what the agent orders until that is gone. An error says that it may still be there.
+    pub(super) fn serve(mut self) -> io::Result<()> {
+        let is_told_to_end = loop {
             self.tell()?;
             let wanted = if self.unsent.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
             let mut sources = [
@@ -153,14 +169,15 @@ impl Spawner {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let is_to_end = self.hear();
+            let is_told_to_end = self.hear();
             self.reap();
-            if is_to_end || !self.obey()? {
-                break;
+            if is_told_to_end || !self.obey()? {
+                break is_told_to_end;
             }
-        }
+        };
         self.helpers.iter().for_each(|helper| helper.end(&self.host));
-        self.bury()
+        self.bury()?;
+        if is_told_to_end { Err(Errno::EINTR.into()) } else { Ok(()) }
     }
 
     /// Waits for those that were killed: whoever would have to do it afterwards may not.
@@ -210,6 +227,9 @@ impl Spawner {
             });
             let connection = connections.next();
             match (bytes.get(..received.bytes).and_then(Order::parse), connection) {
+                (Some(Order::Begin), _) => self.has_begun = true,
+                // With the connection, whoever waits for the helper learns that there is none.
+                (Some(Order::Start { .. }), _) if !self.has_begun => {}
                 (Some(Order::Start { id, needs, expected }), Some(connection)) => {
                     self.start(id, needs, expected.as_ref(), connection);
                 }

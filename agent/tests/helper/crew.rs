@@ -81,6 +81,11 @@ pub(crate) fn processes() -> Vec<u32> {
 
 /// The spawners of this process.
 pub(crate) fn spawners() -> Vec<u32> {
+    keepers().into_iter().flat_map(children).filter(|pid| is_spawner(*pid)).collect()
+}
+
+/// What the spawners are forked from.
+pub(crate) fn keepers() -> Vec<u32> {
     let mine = children(std::process::id());
     mine.into_iter().filter(|pid| is_spawner(*pid)).collect()
 }

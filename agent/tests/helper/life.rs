@@ -11,7 +11,7 @@ use pitot::{input::check::HelperError, pod::Target};
 use crate::{
     Test,
     checks::{EXEC, FILES, NET, PIDS, request},
-    crew::{Crew, children, processes, spawners},
+    crew::{Crew, children, keepers, processes, spawners},
     target::Running,
 };
 
@@ -24,7 +24,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("requests_of_a_target_share_few_helpers", requests_of_a_target_share_few_helpers),
     ("there_are_never_more_helpers_than_there_may_be", there_are_never_more_helpers_than_there_may_be),
     ("who_gives_up_waiting_leaves_nothing_behind", who_gives_up_waiting_leaves_nothing_behind),
-    ("helpers_end_with_the_spawner_and_with_the_agent", helpers_end_with_the_spawner_and_with_the_agent),
+    ("a_spawner_that_ends_is_replaced", a_spawner_that_ends_is_replaced),
+    ("helpers_end_with_the_keeper_and_with_the_agent", helpers_end_with_the_keeper_and_with_the_agent),
 ];
 
 pub(crate) fn signal(pid: u32) {
@@ -85,7 +86,7 @@ fn what_a_program_has_started_ends_with_the_spawner() {
         );
     });
     drop(crew);
-    assert!(spawners().is_empty());
+    assert!(keepers().is_empty());
     let begun = Instant::now();
     while running_in(target.pid()) > before {
         assert!(begun.elapsed() < Duration::from_secs(10), "{} run", running_in(target.pid()));
@@ -195,22 +196,51 @@ fn who_gives_up_waiting_leaves_nothing_behind() {
     }
 }
 
-fn helpers_end_with_the_spawner_and_with_the_agent() {
+/// Waits until all of these are gone, zombies aside.
+fn await_the_end_of(helpers: &[u32]) {
+    let begun = Instant::now();
+    while helpers.iter().any(|pid| std::path::Path::new(&format!("/proc/{pid}/ns/net")).exists()) {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+}
+
+fn a_spawner_that_ends_is_replaced() {
+    let (crew, target) = (Crew::new(), Running::start(&["net", "pid"]));
+    // The second one ends too soon, so that the third one is put off.
+    for end in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGKILL] {
+        for needs in [&NET, &PIDS] {
+            crew.ask(&target.target(), needs, "echo 1").unwrap();
+        }
+        let helpers = processes();
+        let [spawner] = spawners()[..] else { panic!("one spawner") };
+        kill(Pid::from_raw(i32::try_from(spawner).unwrap()), end).unwrap();
+        await_the_end_of(&helpers);
+        // Those that were asked when it ended have no answer; the next one waits for the next spawner.
+        let begun = Instant::now();
+        while let Err(error) = crew.ask(&target.target(), &NET, "echo 2") {
+            assert!(matches!(error, HelperError::Died(_)), "{error}");
+            assert!(begun.elapsed() < Duration::from_secs(10));
+        }
+        let [next] = spawners()[..] else { panic!("one spawner") };
+        assert_ne!(next, spawner);
+        crew.settle(1);
+    }
+}
+
+fn helpers_end_with_the_keeper_and_with_the_agent() {
     let (crew, target) = (Crew::new(), Running::start(&["net", "pid"]));
     for needs in [&NET, &PIDS] {
         crew.ask(&target.target(), needs, "echo 1").unwrap();
     }
     let helpers = processes();
-    let [spawner] = spawners()[..] else { panic!("one spawner") };
-    signal(spawner);
+    let ([keeper], [spawner]) = (&keepers()[..], &spawners()[..]) else { panic!("one of each") };
+    signal(*keeper);
     let error = crew.ask(&Target::Host, &NET, "echo 1");
-    let begun = Instant::now();
-    while helpers.iter().any(|pid| std::path::Path::new(&format!("/proc/{pid}/ns/net")).exists()) {
-        assert!(begun.elapsed() < Duration::from_secs(10));
-    }
+    await_the_end_of(&helpers);
+    await_the_end_of(&[*spawner]);
     assert!(error.is_err() || crew.ask(&Target::Host, &NET, "echo 1").is_err());
     drop(crew);
-    assert!(spawners().is_empty(), "no zombie is left");
+    assert!(keepers().is_empty(), "no zombie is left");
 
     let crew = Crew::new();
     for needs in [&NET, &PIDS] {
@@ -220,8 +250,5 @@ fn helpers_end_with_the_spawner_and_with_the_agent() {
     let [spawner] = spawners()[..] else { panic!("one spawner") };
     assert_eq!(children(spawner).len(), 2);
     drop(crew);
-    let begun = Instant::now();
-    while helpers.iter().any(|pid| std::path::Path::new(&format!("/proc/{pid}/ns/net")).exists()) {
-        assert!(begun.elapsed() < Duration::from_secs(10));
-    }
+    await_the_end_of(&helpers);
 }

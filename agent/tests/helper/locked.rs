@@ -7,7 +7,7 @@ use pitot::{input::check::HelperError, pod::Target};
 use crate::{
     Test,
     checks::{EXEC, FILES, NET, PIDS},
-    crew::{Crew, processes, spawners, status},
+    crew::{Crew, keepers, processes, spawners, status},
     target::Running,
 };
 
@@ -137,17 +137,19 @@ fn memory_is_bounded() {
 
 fn the_spawner_keeps_little() {
     let crew = Crew::new();
-    let [spawner] = spawners()[..] else { panic!("one spawner") };
-    let kept = u64::from_str_radix(&status(spawner, "CapPrm"), 16).unwrap();
-    assert_eq!(kept.count_ones(), 7, "{kept:x}");
-    assert_eq!((status(spawner, "CapBnd"), status(spawner, "CapInh")), ("0".repeat(16), "0".repeat(16)));
-    assert_eq!((status(spawner, "Threads"), status(spawner, "NoNewPrivs")), ("1".to_owned(), "1".to_owned()));
-    assert_eq!(fs::read(format!("/proc/{spawner}/environ")).unwrap(), b"");
-    let image = fs::read_link(format!("/proc/{spawner}/exe")).unwrap();
-    assert!(image.to_string_lossy().starts_with("/memfd:pitot-spawner"), "{}", image.display());
-    assert!(fs::File::options().write(true).open(format!("/proc/{spawner}/exe")).is_err());
+    let ([keeper], [spawner]) = (&keepers()[..], &spawners()[..]) else { panic!("one of each") };
+    for pid in [*keeper, *spawner] {
+        let kept = u64::from_str_radix(&status(pid, "CapPrm"), 16).unwrap();
+        assert_eq!(kept.count_ones(), 7, "{kept:x}");
+        assert_eq!((status(pid, "CapBnd"), status(pid, "CapInh")), ("0".repeat(16), "0".repeat(16)));
+        assert_eq!((status(pid, "Threads"), status(pid, "NoNewPrivs")), ("1".to_owned(), "1".to_owned()));
+        assert_eq!(fs::read(format!("/proc/{pid}/environ")).unwrap(), b"");
+        let image = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+        assert!(image.to_string_lossy().starts_with("/memfd:pitot-spawner"), "{}", image.display());
+        assert!(fs::File::options().write(true).open(format!("/proc/{pid}/exe")).is_err());
+    }
     drop(crew);
-    assert!(spawners().is_empty());
+    assert!(keepers().is_empty());
 }
 
 fn without_privileges_there_are_checks_of_the_host() {

@@ -7,6 +7,12 @@ pub(super) static RUNNING: Metric =
 pub(super) static STARTED: Metric =
     Metric::counter("agent_helpers_started_total", "Such processes that were started.", &[])
         .since(Since::Start);
+pub(super) static SPAWNER_REPLACEMENTS: Metric = Metric::counter(
+    "agent_spawner_replacements_total",
+    "How often the process that starts them had ended, and all of them with it, and another one took its place.",
+    &[],
+)
+.since(Since::Start);
 pub(super) static KILLED: Metric = Metric::counter(
     "agent_helpers_killed_total",
     "Such processes that were ended by the agent: for what went wrong with a check, or for want of room.",
