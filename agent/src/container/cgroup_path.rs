@@ -73,6 +73,12 @@ pub(super) fn container(path: &str) -> Option<Origin<'_>> {
     may_be.then_some(Origin { id: name, runtime: Runtime::Containerd, pod: None, is_sure: false, handler })
 }
 
+/// The containers, for sure ones, whose groups a path is in, from the outermost to its own.
+pub(super) fn containers(path: &str) -> impl Iterator<Item = Origin<'_>> {
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    ends.filter_map(|end| container(path.get(..end)?)).filter(|origin| origin.is_sure)
+}
+
 /// Whether a path is that of a pod's group, as far as its own name tells.
 pub(super) fn is_pod(path: &str) -> bool {
     let (above, name) = path.rsplit_once('/').unwrap_or(("", path));

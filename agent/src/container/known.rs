@@ -43,6 +43,11 @@ pub(super) struct Entry {
     /// The pod, by the path.
     pod: Option<String>,
     pub(super) is_sure: bool,
+    /// In how many containers it is.
+    depth: usize,
+    /// A container that is in fewer others has its identity, or is in its pod, so that it was not this one that a runtime
+    /// started: whoever may make groups in a container can give them any name.
+    is_impostor: bool,
     handler: String,
     pub(super) state: Looked,
     pub(super) told: Told,
@@ -84,6 +89,8 @@ impl Entry {
             runtime: origin.runtime,
             pod: origin.pod,
             is_sure: origin.is_sure,
+            depth: cgroup_path::containers(&cgroup).count(),
+            is_impostor: false,
             handler: origin.handler.to_owned(),
             state: Looked::Waiting(0, Some(Instant::now())),
             told: Told::default(),
@@ -121,6 +128,14 @@ impl Entry {
     fn pod(&self) -> Option<&str> {
         // Whoever is asked knows better: a path may have it in another form.
         self.told.pod().or(self.pod.as_deref())
+    }
+
+    /// It is not what it says: nothing that was told is about it.
+    fn expose(&mut self) {
+        self.is_impostor = true;
+        self.is_stale = true;
+        self.told = Told::default();
+        self.pod = None;
     }
 
     fn process(&self) -> Option<Process> {
@@ -211,7 +226,8 @@ impl Known {
         }
         // Another one under its name.
         let gone = self.remove(group);
-        if let Some(entry) = Entry::new(group, identities) {
+        if let Some(mut entry) = Entry::new(group, identities) {
+            entry.is_impostor = self.is_taken(&entry.id, entry.depth);
             if self.entries.len() < self.most {
                 self.left_out.remove(group);
                 self.entries.insert(Arc::clone(group), entry);
@@ -220,6 +236,18 @@ impl Known {
             }
         }
         gone
+    }
+
+    /// Whether a container that is in fewer others has an identity. Those that are in more have it no longer.
+    fn is_taken(&mut self, id: &str, depth: usize) -> bool {
+        let mut is_taken = false;
+        for entry in self.entries.values_mut().filter(|entry| entry.id == id) {
+            is_taken |= entry.depth < depth;
+            if entry.depth > depth {
+                entry.expose();
+            }
+        }
+        is_taken
     }
 
     fn remove(&mut self, group: &Group) -> Option<String> {
@@ -276,7 +304,7 @@ impl Known {
     pub(super) fn tell(&mut self, rank: usize, descriptions: Vec<Description>) {
         let told: HashMap<String, Description> =
             descriptions.into_iter().map(|about| (about.id.clone(), about)).collect();
-        for entry in self.entries.values_mut() {
+        for entry in self.entries.values_mut().filter(|entry| !entry.is_impostor) {
             let Some(description) = told.get(&entry.id).cloned() else { continue };
             self.stale_pods.extend(entry.pod().map(str::to_owned));
             self.dropped += entry.told.take(rank, description);
@@ -286,7 +314,9 @@ impl Known {
 
     /// Those of these containers that run, as sources are asked about them.
     pub(super) fn found(&self, ids: &[String]) -> Vec<Found> {
-        let runs = |entry: &&Entry| matches!(entry.state, Looked::Running(_)) && ids.contains(&entry.id);
+        let runs = |entry: &&Entry| {
+            !entry.is_impostor && matches!(entry.state, Looked::Running(_)) && ids.contains(&entry.id)
+        };
         self.entries.values().filter(runs).map(Entry::found).collect()
     }
 
@@ -306,6 +336,7 @@ impl Known {
             entry.is_stale = false;
             let facts = entry.pod().and_then(|pod| self.pods.get(pod));
             let shows = match &entry.state {
+                _ if entry.is_impostor => false,
                 Looked::Running(running) => {
                     entry.is_sure && (running.patient_until.is_none() || entry.told.has_below(files))
                 }
@@ -328,6 +359,7 @@ impl Known {
         let stale = self.entries.values().filter(|entry| entry.is_stale).filter_map(Entry::pod);
         let stale: BTreeSet<String> =
             stale.map(str::to_owned).chain(std::mem::take(&mut self.stale_pods)).collect();
+        self.expose_impostors(&stale);
         let mut members: BTreeMap<&str, Vec<&Group>> = BTreeMap::new();
         for (group, entry) in &self.entries {
             if let Some(pod) = entry.pod().and_then(|pod| stale.get(pod)) {
@@ -357,6 +389,22 @@ impl Known {
         for entry in self.entries.values_mut() {
             entry.is_stale |=
                 entry.told.pod().or(entry.pod.as_deref()).is_some_and(|pod| stale.contains(pod));
+        }
+    }
+
+    /// The containers of a pod are all in the same others.
+    fn expose_impostors(&mut self, pods: &BTreeSet<String>) {
+        let mut depths: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in self.entries.values() {
+            if let Some(pod) = entry.pod().filter(|pod| pods.contains(*pod)) {
+                let least = depths.entry(pod.to_owned()).or_insert(entry.depth);
+                *least = entry.depth.min(*least);
+            }
+        }
+        for entry in self.entries.values_mut() {
+            if entry.pod().and_then(|pod| depths.get(pod)).is_some_and(|least| entry.depth > *least) {
+                entry.expose();
+            }
         }
     }
 

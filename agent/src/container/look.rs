@@ -77,13 +77,21 @@ impl Discovery {
         }
     }
 
+    /// Which keeper a process is, if it is one of the host's.
+    fn keeper(&self, pid: u32) -> Option<Keeper> {
+        Keeper::of(&self.processes.words(pid)).filter(|_| self.processes.is_of_host(pid))
+    }
+
     /// A container's first process has been found: what it and its keeper tell.
     fn run(&mut self, group: &Group, first: &First, is_followed: bool, now: Instant) -> Option<Description> {
-        let entry = self.known.entry(group)?;
         let pid = first.process.pid;
-        let (own, keeper) = (self.processes.words(pid), self.processes.words(first.parent));
+        let own = self.processes.words(pid);
         // Of one that runs its own kernel the keeper itself may be in the group.
-        let keeper = Keeper::of(&own).or_else(|| Keeper::of(&keeper));
+        let keeper = self.keeper(pid).or_else(|| self.keeper(first.parent));
+        // Of a runtime that runs inside a container, as on a node that is one: enough to stay out of there.
+        let claimed = Keeper::of(&self.processes.words(first.parent)).map(|keeper| keeper.handler);
+        let claimed = claimed.filter(|handler| keeper.is_none() && is_sandboxed(handler));
+        let entry = self.known.entry(group)?;
         if !entry.is_sure {
             let is_kept = |keeper: &Keeper| keeper.id == entry.id() && keeper.namespace == entry.above();
             entry.is_sure =
@@ -99,6 +107,9 @@ impl Discovery {
             // It says that it runs it with another one.
             Some(keeper) if !keeper.handler.is_empty() => {}
             _ => own_kernel(&own).into_iter().for_each(|kernel| entry.note_handler(kernel)),
+        }
+        if let Some(handler) = claimed {
+            entry.note_handler(&handler);
         }
         let running = Running {
             process: Some(first.process),

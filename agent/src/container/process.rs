@@ -13,8 +13,8 @@ use std::{
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::Process;
-use crate::source::{Roots, parse};
+use super::{Process, cgroup_path};
+use crate::source::{Roots, mountinfo, parse};
 
 /// Longest command line that is looked at.
 const LONGEST: u64 = 16 << 10;
@@ -129,6 +129,28 @@ impl Processes {
         let _ = file.and_then(|file| file.take(LONGEST).read_to_end(&mut line));
         let line = line.strip_suffix(b"\0").unwrap_or(&line);
         line.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    }
+
+    /// Whether what a process says of itself is a program of the host speaking: it sees the host's file system, or, as
+    /// runtimes do that have mounts of their own, at least is in no container. Whatever a container starts can have
+    /// any name and any words.
+    pub(super) fn is_of_host(&self, pid: u32) -> bool {
+        let root = self.root_mount(pid);
+        (root.is_some() && root == self.root_mount(1)) || !self.is_contained(pid)
+    }
+
+    /// The number of the mount that a process has for `/`. No two mounts have the same, in whatever namespaces.
+    fn root_mount(&self, pid: u32) -> Option<u64> {
+        let mounts = fs::read(self.procfs.join(format!("{pid}/mountinfo"))).ok()?;
+        let mut mounts = parse::lines(&mounts).filter_map(mountinfo::parse_line);
+        mounts.find(|mount| mount.point == b"/").map(|mount| mount.id)
+    }
+
+    /// Whether a process is in the group of a container, or cannot be said not to be.
+    fn is_contained(&self, pid: u32) -> bool {
+        let Ok(groups) = fs::read_to_string(self.procfs.join(format!("{pid}/cgroup"))) else { return true };
+        let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+        paths.into_iter().any(|path| cgroup_path::containers(path).next().is_some())
     }
 
     /// Whether a process is in the host's network namespace. Each namespace has its own files below

@@ -75,7 +75,7 @@ async fn every_style_is_found_without_any_runtime() {
         (format!("docker/{}", id(4)), Runtime::Docker, None),
         (format!("system.slice/docker-{}.scope", id(5)), Runtime::Docker, None),
         (format!("machine.slice/libpod-{}.scope", id(6)), Runtime::Podman, None),
-        (format!("docker/{}/kubepods/pod{uid}/{}", id(4), id(7)), Runtime::Unknown, pod),
+        (format!("docker/{}/kubepods/podinner/{}", id(4), id(7)), Runtime::Unknown, Some("inner")),
     ];
     for (at, (path, ..)) in (1..).zip(&all) {
         host.start(path, 100 + at);
@@ -271,6 +271,57 @@ async fn runtimes_with_a_kernel_of_their_own_are_told() {
     let path = format!("kubepods/podu1/{}", id(1));
     host.stop(&path);
     followed.until("a stop", |now| now.containers.len() == 5).await;
+}
+
+#[tokio::test]
+async fn what_a_container_calls_itself_says_nothing() {
+    let host = Host::unified();
+    let conmon =
+        ["/evil/conmon", "-n", "k8s_server_web-a_default_deadbeef_0", "-b", "/x/overlay-containers/y"];
+    let shim = ["/evil/containerd-shim-kata-v2", "-namespace", "moby"];
+    host.process(50, 1, "containerd-shim", &["/bin/containerd-shim-runc-v2", "-namespace", "k8s.io"]);
+    for (at, parent, words) in [(1, 1, &conmon[..]), (2, 50, &conmon[..]), (3, 1, &shim[..])] {
+        host.process(100 + at, parent, "evil", words);
+        let path = format!("kubepods/podu{at}/{}", id(at));
+        host.group(&path);
+        host.members(&path, &[100 + at]);
+    }
+    let mut followed = Followed::of_host(&host, Vec::new());
+    let now = followed.until("all", |now| now.containers.len() == 3).await;
+    for (at, runtime) in [(1, Runtime::Unknown), (2, Runtime::Containerd), (3, Runtime::Unknown)] {
+        let container = one(&now, &id(at)).unwrap();
+        assert_eq!((container.runtime, &container.sandboxed), (runtime, &None), "{container:?}");
+        let pod = container.pod.as_deref().unwrap();
+        assert_eq!((pod.uid.clone(), pod.name.as_str(), &*container.name), (format!("u{at}"), "", ""));
+    }
+}
+
+#[tokio::test]
+async fn a_group_in_a_container_cannot_be_another_container_or_in_another_pod() {
+    let host = Host::unified();
+    let fake = Fake::new("cri");
+    fake.knows(Description { id: id(1), name: "server".to_owned(), ..Description::default() });
+    let (own, attacker) = (format!("kubepods/podv/{}", id(1)), format!("kubepods/poda/{}", id(2)));
+    host.start(&own, 101);
+    host.start(&attacker, 102);
+    let mut followed = Followed::of_host(&host, vec![Box::new(fake)]);
+    followed.until("both", |now| now.containers.len() == 2).await;
+    host.start(&format!("{attacker}/x/{}", id(1)), 103);
+    host.start(&format!("{attacker}/podv/{}", id(3)), 104);
+    // What is in a container of one that is in one is as good as any.
+    host.start(&format!("{attacker}/kubepods/podw/{}", id(4)), 105);
+    let now = followed.until("the nested one", |now| one(now, &id(4)).is_some()).await;
+    let pids = |now: &Snapshot| -> Vec<u32> {
+        now.containers.iter().map(|container| container.process.unwrap().pid).collect()
+    };
+    assert_eq!(pids(&now), [101, 102, 105]);
+    assert_eq!(one(&now, &id(1)).unwrap().name, "server");
+    host.stop(&own);
+    let now = followed.until("the end", |now| now.containers.len() == 2).await;
+    assert_eq!(pids(&now), [102, 105]);
+    host.start(&format!("docker/{}", id(9)), 109);
+    let now = followed.until("another", |now| now.containers.len() == 3).await;
+    assert_eq!(pids(&now), [102, 105, 109]);
 }
 
 #[tokio::test]

@@ -79,6 +79,7 @@ impl Host {
         self.write(&format!("proc/{pid}/stat"), &format!("{pid} ({comm}) S {parent} {fields} {pid} 0\n"));
         self.write(&format!("proc/{pid}/status"), &format!("NSpid:\t{pid}\t1\n"));
         self.write(&format!("proc/{pid}/cmdline"), &words.join("\0"));
+        self.write(&format!("proc/{pid}/cgroup"), "0::/system.slice/some.service\n");
     }
 
     /// A group without processes.
@@ -91,6 +92,9 @@ impl Host {
     /// Puts processes into a group that is there.
     pub(super) fn members(&self, path: &str, pids: &[u32]) {
         let list = pids.iter().map(u32::to_string).collect::<Vec<_>>().join("\n");
+        for pid in pids {
+            self.write(&format!("proc/{pid}/cgroup"), &format!("0::/{path}\n"));
+        }
         for hierarchy in self.hierarchies {
             fs::write(self.dir(hierarchy, path).join("cgroup.procs"), &list).unwrap();
         }
