@@ -93,9 +93,10 @@ pub struct Usage {
 const LOOK: Duration = Duration::from_millis(25);
 
 impl Engine {
-    /// Starts a worker for these pipelines. Those that cannot be run are left out, which is logged: as
+    /// Starts a worker for these pipelines, and lets their inputs begin. Those that cannot be run are left out, which is logged: as
     /// [`Self::apply`] would say.
-    pub fn start(pipelines: Vec<Box<dyn Pipeline>>, budget: Duration) -> io::Result<Self> {
+    pub fn start(mut pipelines: Vec<Box<dyn Pipeline>>, budget: Duration) -> io::Result<Self> {
+        pipelines.iter_mut().for_each(|pipeline| pipeline.begin());
         let shared = Arc::new(Shared {
             lanes: std::array::from_fn(Lane::new),
             roster: Mutex::default(),

@@ -166,6 +166,10 @@ pub trait Input: Any + Send {
         self.kernel_object().map(|object| object.variant.clone())
     }
 
+    /// Begins what goes on between collections. The engine says so before the first one, when the agent has given its
+    /// privileges up; what comes later begins with its first collection.
+    fn begin(&mut self) {}
+
     /// What came too late so far, if it measures by itself between collections.
     fn overdue(&self) -> Overdue {
         Overdue::default()

@@ -215,6 +215,12 @@ impl Pipeline for InputPipeline {
         self.store.frame()
     }
 
+    fn begin(&mut self) {
+        if let Some(input) = &mut self.input {
+            input.begin();
+        }
+    }
+
     fn withdraw(&mut self) {
         self.store.withdraw();
         self.queries.withdraw();

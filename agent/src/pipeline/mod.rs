@@ -52,6 +52,8 @@ pub trait Pipeline: Send {
     }
     /// Collects once, from an input or from what its source published last. A failure leaves an empty frame.
     fn collect(&mut self, cx: &CollectContext, source: Option<&Frame>) -> Outcome;
+    /// Lets its input begin, before the first collection.
+    fn begin(&mut self) {}
     /// What the last collection left.
     fn frame(&self) -> &Frame;
     /// Publishes nothing until the next collection.

@@ -1,5 +1,7 @@
 //! Checks of a running agent: executed by helpers, at a pace of their own.
 
+use std::net::TcpListener;
+
 use serde_json::Value;
 
 use crate::{
@@ -31,6 +33,26 @@ fn a_check_that_comes_later_than_the_helpers_says_so() {
     assert!(!read.has("own_executed") && !read.has("own_size_bytes"), "{page}");
     let mut lines = page.lines().filter(|line| line.contains("input_info{input=\"space\""));
     assert!(lines.all(|line| line.contains("unsupported") && line.contains("restart")), "{page}");
+}
+
+#[test]
+fn slow_targets_do_not_keep_others_from_being_tried_once() {
+    // Connections are taken, and nothing is ever said.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let slow = |name: &str| {
+        format!(
+            "[pipeline.{name}]\ninput = \"httpcheck\"\nurl = \"http://127.0.0.1:{port}/\"\ntimeout = \"2s\"\n"
+        )
+    };
+    let quick = format!("[pipeline.z]\ninput = \"dialcheck\"\nports = [\"{port}\"]\n");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [slow("a"), slow("b"), slow("c"), quick].concat()).unwrap();
+    let of_file = ["--no-ebpf", "--config", file.path().to_str().unwrap()];
+    let checked = pitot(&[&of_file[..], &["check"]].concat()).output().unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success(), "{said}{}", String::from_utf8_lossy(&checked.stderr));
+    assert_eq!(said.matches("target the host: executed").count(), 4, "{said}");
 }
 
 #[test]

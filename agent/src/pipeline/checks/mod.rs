@@ -65,8 +65,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// All checks of a pipeline, as one input: delivers the newest result of every target.
 pub struct Checks {
     shared: Arc<Shared>,
-    /// What the loop is started with, at the first collection: before that, the thread that it runs on would keep
-    /// privileges.
+    /// What the loop is started with.
     start: Option<Start>,
     is_first: bool,
     directory: Directory,
@@ -146,6 +145,11 @@ impl Input for Checks {
         };
         desk.deliver(now, acc);
         Ok(())
+    }
+
+    fn begin(&mut self) {
+        // Why it cannot is told when it is collected.
+        let _told_again = self.start();
     }
 
     fn update_from(&mut self, old: &mut dyn Any) {
