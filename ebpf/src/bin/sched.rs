@@ -208,8 +208,13 @@ fn change_owner(
                 bank.add(IDLE, arrived.wrapping_sub(last));
             }
         }
-        let slot =
-            if arrived == last { holder.wrapping_sub(1) as u32 } else { slot_of(&OWNER_TABLE, cgroup(prev)) };
+        // It may have been moved meanwhile, as those are that a launcher puts into a cgroup of their own.
+        let id = cgroup(prev);
+        let slot = if arrived == last && id == current.get(cpu::LAST_ID) {
+            holder.wrapping_sub(1) as u32
+        } else {
+            slot_of(&OWNER_TABLE, id)
+        };
         if let Some(mut owner) = owner_bank(cpu, current.forget(cpu::SCRATCH, u64::from(slot)) as u32) {
             owner.add(owner::RUN, clock.wrapping_sub(arrived));
             owner.add(opaque(owner::SWITCHES + reason), 1);

@@ -1,6 +1,8 @@
 //! What is counted by cgroup, against the kernel's own accounts of time and processes.
 
 use std::{
+    fs::{self, File},
+    io::Write,
     thread,
     time::{Duration, Instant},
 };
@@ -8,6 +10,7 @@ use std::{
 use nix::sys::{
     resource::{UsageWho, getrusage},
     time::TimeValLike,
+    wait::{WaitStatus, waitpid},
 };
 use pitot_common::owner::SLOTS;
 
@@ -106,6 +109,45 @@ fn a_cgroup_is_charged_what_its_tasks_used() {
         assert!(naps >= u64::from(NAPS) && naps <= u64::from(NAPS) * 2, "{naps} of {NAPS} naps");
         let waits = reading.histogram("sched_cgroup_wait_seconds", &[&cgroup.name()]);
         assert!(waits.count >= u64::from(NAPS), "{} waits", waits.count);
+    });
+}
+
+/// What the kernel says that a cgroup used.
+fn kernel_seconds(cgroup: &Cgroup) -> f64 {
+    let stat = fs::read_to_string(cgroup.path().join("cpu.stat")).unwrap();
+    let used = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap();
+    used.parse::<f64>().unwrap() / 1e6
+}
+
+#[test]
+fn who_moves_itself_into_a_cgroup_is_charged_there() {
+    const BURN: Duration = Duration::from_millis(4);
+    let Some(tree) = can_own() else { return };
+    settle(|| {
+        let mut sched = Watched::open("sched", &[]);
+        let cgroups: Vec<Cgroup> = (0..100).map(|_| Cgroup::new(&tree)).collect();
+        for cgroup in &cgroups {
+            let mut door = File::options().write(true).open(cgroup.path().join("cgroup.procs")).unwrap();
+            let child = raw::child(|| {
+                let entered = door.write_all(b"0");
+                spin(used() + BURN);
+                i32::from(entered.is_err())
+            });
+            assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+        }
+        let reading = sched.read();
+        let ratio = |cgroup: &Cgroup| {
+            cpu_seconds(&reading, &cgroup.name()).unwrap_or(0.0) / kernel_seconds(cgroup).max(1e-9)
+        };
+        // The move itself is charged to both.
+        let short = cgroups.iter().map(ratio).filter(|ratio| *ratio < 0.8).count();
+        assert_eq!(
+            short,
+            0,
+            "cgroups of {}: {:?}",
+            cgroups.len(),
+            cgroups.iter().map(ratio).collect::<Vec<_>>()
+        );
     });
 }
 
