@@ -96,7 +96,9 @@ impl Engine {
     /// Starts a worker for these pipelines, and lets their inputs begin. Those that cannot be run are left out, which is logged: as
     /// [`Self::apply`] would say.
     pub fn start(mut pipelines: Vec<Box<dyn Pipeline>>, budget: Duration) -> io::Result<Self> {
-        pipelines.iter_mut().for_each(|pipeline| pipeline.begin());
+        for pipeline in &mut pipelines {
+            pipeline.begin();
+        }
         let shared = Arc::new(Shared {
             lanes: std::array::from_fn(Lane::new),
             roster: Mutex::default(),
