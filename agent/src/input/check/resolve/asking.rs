@@ -26,6 +26,8 @@ use super::{
 
 /// Messages that are read in one go before the clock is looked at.
 const BURST: usize = 64;
+/// Messages of one server that answer nothing, until it is asked no more. Late and doubled answers are far fewer.
+const MOST_STRAYS: usize = 512;
 /// More than fits into any answer over UDP that was not asked to be longer.
 const LONGEST: usize = 4096;
 
@@ -37,7 +39,7 @@ pub(crate) fn ask(
     deadline: Instant,
     together: bool,
 ) -> Vec<Outcome> {
-    let lines = settings.servers.iter().map(|_| None).collect();
+    let lines = settings.servers.iter().map(|_| Line::default()).collect();
     let began = Instant::now();
     let walks = questions.iter().map(|question| Walk::new(question, began)).collect();
     let mut asking = Asking { settings, lines, walks, deadline, together };
@@ -48,11 +50,34 @@ pub(crate) fn ask(
 #[derive(Debug)]
 struct Asking<'a> {
     settings: &'a Settings,
-    /// The sockets, by server.
-    lines: Vec<Option<UdpSocket>>,
+    /// How it is asked over UDP, by server.
+    lines: Vec<Line>,
     walks: Vec<Walk<'a>>,
     deadline: Instant,
     together: bool,
+}
+
+/// How a server is asked over UDP.
+#[derive(Debug, Default)]
+struct Line {
+    socket: Option<UdpSocket>,
+    /// Messages that answered nothing.
+    strays: usize,
+}
+
+impl Line {
+    fn send(&mut self, server: SocketAddr, query: &[u8]) -> io::Result<()> {
+        let socket = match &mut self.socket {
+            Some(socket) => socket,
+            none => none.insert(open(server)?),
+        };
+        socket.send(query).map(drop)
+    }
+
+    /// Whether more came than a server sends that answers.
+    fn is_flooded(&self) -> bool {
+        self.strays >= MOST_STRAYS
+    }
 }
 
 impl Asking<'_> {
@@ -97,14 +122,15 @@ impl Asking<'_> {
             walk.end(Verdict::Unreachable, None);
             return;
         };
+        let line = self.lines.get_mut(walk.server);
+        if !over_tcp && line.as_ref().is_some_and(|line| line.is_flooded()) {
+            walk.is_wrong(settings);
+            return;
+        }
         let sent = if over_tcp {
             Stream::new(server, &query).map(|stream| walk.stream = Some(stream))
         } else {
-            match self.lines.get_mut(walk.server) {
-                Some(Some(line)) => line.send(&query).map(drop),
-                Some(empty) => open(server).and_then(|line| empty.insert(line).send(&query).map(drop)),
-                None => Err(io::ErrorKind::NotFound.into()),
-            }
+            line.map_or_else(|| Err(io::ErrorKind::NotFound.into()), |line| line.send(server, &query))
         };
         if sent.is_ok() {
             walk.waiting = Some((id, deadline.min(Instant::now() + settings.patience)));
@@ -140,7 +166,8 @@ impl Asking<'_> {
     }
 
     fn wait(&self, until: Instant) {
-        let lines = self.lines.iter().flatten().map(|line| PollFd::new(line.as_fd(), PollFlags::POLLIN));
+        let lines = self.lines.iter().filter_map(|line| line.socket.as_ref());
+        let lines = lines.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN));
         let streams = self.walks.iter().filter_map(|walk| walk.stream.as_ref());
         let streams = streams.map(|stream| PollFd::new(stream.as_fd(), stream.interest()));
         let mut all: Vec<_> = lines.chain(streams).collect();
@@ -157,9 +184,13 @@ impl Asking<'_> {
     fn read(&mut self, server: usize) {
         let mut buffer = [0; LONGEST];
         for _ in 0..BURST {
-            let Some(Some(line)) = self.lines.get(server) else { return };
-            match line.recv(&mut buffer) {
-                Ok(length) => self.take(server, &mut buffer[..length]),
+            let Some(socket) = self.lines.get(server).and_then(|line| line.socket.as_ref()) else { return };
+            match socket.recv(&mut buffer) {
+                Ok(length) => {
+                    if !self.take(server, &mut buffer[..length]) {
+                        self.count_stray(server);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The kernel tells that nobody listens there.
                 Err(_) => return self.nobody_listens(server),
@@ -167,24 +198,42 @@ impl Asking<'_> {
         }
     }
 
-    /// A message of a server.
-    fn take(&mut self, server: usize, message: &mut [u8]) {
+    /// Notes a message that answers nothing. A server that sends no end of them would keep this busy until the
+    /// deadline, so at some point nothing of it is read any more.
+    fn count_stray(&mut self, server: usize) {
+        let Some(line) = self.lines.get_mut(server) else { return };
+        line.strays += 1;
+        if !line.is_flooded() {
+            return;
+        }
+        line.socket = None;
+        for walk in self.walks.iter_mut().filter(|walk| walk.waits_for(server)) {
+            walk.is_wrong(self.settings);
+        }
+    }
+
+    /// A message of a server, and whether it answers a question.
+    fn take(&mut self, server: usize, message: &mut [u8]) -> bool {
         let number = message::id(message);
         let Some(at) = self.walks.iter().position(|walk| {
             walk.waits_for(server) && walk.waiting.is_some_and(|(id, _)| Some(id) == number)
         }) else {
-            return;
+            return false;
         };
         let walk = &mut self.walks[at];
         match message::reply(message, number.unwrap_or_default(), walk.name(), walk.question.kind) {
             // It may not be the server's own: what the server says can still come.
-            None => walk.malformed = true,
+            None => {
+                walk.malformed = true;
+                return false;
+            }
             Some(reply) if reply.truncated => {
                 walk.outcome.truncated = true;
                 self.send(at, true);
             }
             Some(reply) => walk.take(reply, self.settings),
         }
+        true
     }
 
     /// Goes on with what is under way over TCP.
@@ -198,8 +247,7 @@ impl Asking<'_> {
                 if let Some(reply) = reply {
                     walk.take(reply, self.settings);
                 } else {
-                    walk.malformed = true;
-                    walk.is_silent(self.settings);
+                    walk.is_wrong(self.settings);
                 }
             }
             Err(_) => walk.is_unreachable(self.settings),

@@ -1,10 +1,14 @@
 use std::{
     fs,
     io::ErrorKind,
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     os::unix::fs::symlink,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -199,6 +203,57 @@ fn a_silent_server_costs_no_more_than_the_deadline() {
     let babbling = Server::start(|asked| vec![[&asked.packet.id().to_be_bytes()[..], &[255; 30]].concat()]);
     let outcome = ask_a(&settings(&[&babbling], ""), "db.example", Duration::from_millis(60));
     assert_eq!(outcome.verdict, Verdict::Malformed);
+}
+
+/// A server that answers with messages without end, each with a number that nobody asked for.
+struct Flood {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (address, stop) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let (mut buffer, mut asks) = ([0; 2000], None);
+            while !stopped.load(Ordering::SeqCst) {
+                let Some((from, number)) = asks else {
+                    let asked = socket.recv_from(&mut buffer).ok();
+                    asks = asked.map(|(_, from)| (from, [buffer[0], buffer[1] ^ 1]));
+                    continue;
+                };
+                // Whoever has hung up is not there any more.
+                let _ = socket.send_to(&number, from);
+            }
+        });
+        Self { address, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_floods_is_read_no_more() {
+    let flood = Flood::start();
+    let flooded = Settings { servers: vec![flood.address], ..Settings::parse(b"") };
+    let outcome = ask_a(&flooded, "db.example", LONG);
+    assert_eq!((outcome.verdict, outcome.addresses.len()), (Verdict::Malformed, 0));
+    assert!(outcome.took < flooded.patience, "it is not waited for: {:?}", outcome.took);
+    drop(flood);
+    let (flood, other) = (Flood::start(), Server::start(one));
+    let both = Settings { servers: vec![flood.address, other.address], ..Settings::parse(b"") };
+    let outcome = ask_a(&both, "db.example", LONG);
+    assert_eq!((outcome.verdict, outcome.addresses), (Verdict::Answered, vec![ONE.into()]));
+    assert!(outcome.took < both.patience, "the next one is asked at once: {:?}", outcome.took);
 }
 
 #[test]

@@ -109,6 +109,12 @@ impl<'a> Walk<'a> {
         self.next_server(settings);
     }
 
+    /// This server sends what is no answer.
+    pub(super) fn is_wrong(&mut self, settings: &Settings) {
+        self.malformed = true;
+        self.is_silent(settings);
+    }
+
     /// Whether something is under way to a server, other than over TCP.
     pub(super) fn waits_for(&self, server: usize) -> bool {
         self.waiting.is_some() && self.stream.is_none() && self.server == server
