@@ -108,7 +108,7 @@ static BODY: Metric =
     Metric::gauge("body_bytes", "Bytes of the last answer's body that were read.", &[]).unit(Unit::Bytes);
 static TRUNCATED: Metric = Metric::gauge(
     "body_truncated",
-    "Whether the body of the last answer is longer than what of it is read.",
+    "Whether the body of the last answer is longer than what of it is read, or may be.",
     &[],
 );
 static REDIRECTS: Metric =

@@ -15,7 +15,10 @@ use hyper::{
     header::{HOST, HeaderValue, LOCATION, TRANSFER_ENCODING},
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::yield_now,
+};
 
 use super::{
     super::{
@@ -62,7 +65,7 @@ pub(super) struct Found {
     /// How long it took in all; none unless there was a whole answer.
     pub(super) total: Option<Duration>,
     pub(super) status: Option<u16>,
-    /// Bytes of the body that were read, and whether there were more.
+    /// Bytes of the body that were read, and whether there were more, or may have been.
     pub(super) body: Option<(u64, bool)>,
     pub(super) redirects: u32,
     pub(super) seen: Option<Seen>,
@@ -209,7 +212,7 @@ fn request(plan: &Plan, hop: &Hop) -> Result<Request<Full<Bytes>>, Failure> {
     Ok(request)
 }
 
-/// Reads the body, up to the limit.
+/// Reads the body, up to the limit. What may follow is not waited for: it can be a stream of events that says nothing.
 async fn transfer(
     mut body: Incoming,
     plan: &Plan,
@@ -218,7 +221,12 @@ async fn transfer(
 ) -> Result<Vec<u8>, Failure> {
     let limit = plan.settings.body_limit as usize;
     let (mut kept, mut read) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await {
+    loop {
+        if read == limit {
+            found.body = Some((read as u64, !is_at_end(&mut body, ends_with_connection).await));
+            return Ok(kept);
+        }
+        let Some(frame) = body.frame().await else { break };
         let data = match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => data,
             // Trailers.
@@ -239,6 +247,28 @@ async fn transfer(
     }
     found.body = Some((read as u64, false));
     Ok(kept)
+}
+
+/// Whether it is known that no more of a body follows.
+async fn is_at_end(body: &mut Incoming, ends_with_connection: bool) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    let moment = async {
+        // One for the connection to go on with what it has read, one for what the kernel has.
+        for _ in 0..2 {
+            yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        frame = body.frame() => match frame {
+            None => true,
+            Some(Ok(frame)) => frame.is_trailers(),
+            Some(Err(error)) => ends_with_connection && is_end(&error),
+        },
+        () = moment => false,
+    }
 }
 
 fn judge(plan: &Plan, found: &Found, body: &[u8]) -> Result<(), Failure> {

@@ -104,6 +104,44 @@ fn a_body_without_end_is_left_unread() {
 }
 
 #[test]
+fn a_stream_is_not_waited_for_beyond_the_limit() {
+    for (head, body_limit) in [
+        ("Transfer-Encoding: chunked\r\n\r\n", 0),
+        ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 5),
+        ("Content-Length: 9\r\n\r\nhello", 5),
+        ("Connection: close\r\n\r\nhello", 5),
+    ] {
+        let (_sender, never) = channel::<()>();
+        let (port, _requests) = server(move |stream, _| {
+            write!(stream, "HTTP/1.1 200 OK\r\n{head}").unwrap();
+            let _ = never.recv();
+        });
+        let acc = check(Settings { body_limit, ..settings(port) });
+        assert_eq!(verdict(&acc), "up", "{head}");
+        assert_eq!(acc.number("body_bytes", &[]), Some(body_limit.into()), "{head}");
+        assert_eq!(acc.number("body_truncated", &[]), Some(1.0), "more may follow: {head}");
+    }
+}
+
+#[test]
+fn a_body_of_just_the_limit_is_whole() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let (port, _requests) = says(answer);
+        for (body_limit, is_cut) in [(5, 0.0), (4, 1.0), (0, 1.0)] {
+            let acc = check(Settings { body_limit, ..settings(port) });
+            let all = (verdict(&acc), acc.number("body_bytes", &[]), acc.number("body_truncated", &[]));
+            assert_eq!(all, ("up".to_owned(), Some(body_limit.into()), Some(is_cut)));
+        }
+    }
+    let (port, _requests) = says(b"HTTP/1.1 204 No Content\r\n\r\n");
+    let acc = check(Settings { body_limit: 0, ..settings(port) });
+    assert_eq!((verdict(&acc), acc.number("body_truncated", &[])), ("up".to_owned(), Some(0.0)));
+}
+
+#[test]
 fn nothing_that_never_ends_is_read_to_its_end() {
     for (head, what) in [
         ("HTTP/1.1 200 OK\r\n", "X-More: and more\r\n"),
