@@ -27,7 +27,7 @@ use super::{
     },
     limited::Limited,
     plan::Plan,
-    redirect::{Hop, redirects},
+    redirect::{Hop, ascii, redirects},
     tls::{self, Seen, Tls},
 };
 
@@ -115,10 +115,10 @@ pub(super) async fn check(
         };
         match turn {
             Turn::Redirected(location) if found.redirects < plan.settings.redirects => {
-                found.redirects += 1;
                 let status = location.status();
-                let location = location.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-                hop = location.and_then(|to| hop.next(status, to)).ok_or(Reason::Redirect)?;
+                let location = location.headers().get(LOCATION).map(|to| ascii(to.as_bytes()));
+                hop = location.and_then(|to| hop.next(status, &to)).ok_or(Reason::Redirect)?;
+                found.redirects += 1;
             }
             Turn::Redirected(_) => return Err(Reason::Redirect.into()),
             Turn::Answered(body) => {

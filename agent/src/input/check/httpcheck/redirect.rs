@@ -1,6 +1,6 @@
 //! Where a redirect leads, and what goes there.
 
-use std::net::Ipv6Addr;
+use std::{fmt::Write, net::Ipv6Addr};
 
 use hyper::{Method, StatusCode, Uri, body::Bytes, http::uri::Scheme};
 
@@ -62,6 +62,20 @@ pub(super) fn is_host(host: &str) -> bool {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => resolve::is_name(host),
     }
+}
+
+/// A place as URLs write it: servers often send other letters as they are, and clients follow those all the same.
+pub(super) fn ascii(location: &[u8]) -> String {
+    let mut text = String::new();
+    for &byte in location {
+        if byte.is_ascii() {
+            text.push(byte.into());
+        } else {
+            // Writing to a text cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 /// What a reference means where it was found (RFC 3986, section 5.2).
@@ -168,6 +182,14 @@ mod tests {
         ] {
             assert_eq!(follow(&base, nowhere), None, "{nowhere}");
         }
+    }
+
+    #[test]
+    fn other_letters_are_written_as_in_urls() {
+        assert_eq!(ascii("/caf\u{e9}?a=%20&b".as_bytes()), "/caf%C3%A9?a=%20&b");
+        assert_eq!(ascii(b"/\xff"), "/%FF");
+        let base: Uri = "http://a/".parse().unwrap();
+        assert_eq!(follow(&base, &ascii("http://caf\u{e9}/".as_bytes())), None, "no host has such a name");
     }
 
     #[test]

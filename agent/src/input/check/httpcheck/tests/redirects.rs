@@ -37,14 +37,27 @@ fn redirects_are_followed_so_far_and_no_further() {
     assert_eq!((verdict(&acc), acc.number("redirects", &[])), ("redirect".to_owned(), Some(3.0)));
     assert_eq!(acc.number("status_code", &[]), Some(301.0));
     assert_eq!(requests.try_iter().count(), 4);
-    for nowhere in ["ftp://127.0.0.1/", "http://", "http://user:secret@127.0.0.1/", "\u{e9}"] {
+    for nowhere in ["ftp://127.0.0.1/", "http://", "http://user:secret@127.0.0.1/", "http://\u{e9}/"] {
         let (port, _requests) = sends_to(301, move |_| nowhere.to_owned());
-        assert_eq!(outcome(following(port, 3)), "redirect", "{nowhere}");
+        let acc = check(following(port, 3));
+        assert_eq!((verdict(&acc), acc.number("redirects", &[])), ("redirect".to_owned(), Some(0.0)));
     }
     let (port, _requests) = says(b"HTTP/1.1 304 Not Modified\r\n\r\n");
     assert_eq!(outcome(following(port, 3)), "status");
     let (port, _requests) = says(b"HTTP/1.1 302 Where\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(outcome(following(port, 3)), "status", "an answer like any other without a place to go");
+}
+
+#[test]
+fn other_letters_lead_somewhere() {
+    let (port, requests) = sends_to(302, |path| match path {
+        "/" => "/caf\u{e9}".to_owned(),
+        _ => "/end".to_owned(),
+    });
+    assert_eq!(outcome(following(port, 2)), "up");
+    let asked: Vec<_> =
+        requests.try_iter().map(|request| request.split(' ').nth(1).unwrap().to_owned()).collect();
+    assert_eq!(asked, ["/", "/caf%C3%A9", "/end"]);
 }
 
 #[test]
