@@ -33,6 +33,8 @@ use super::{
 
 /// The longest head of an answer, and what of it is buffered.
 const MOST_HEAD: usize = 64 << 10;
+/// Headers of an answer. Each takes memory before its head is read, so they have a bound of their own.
+const MOST_HEADERS: usize = 1024;
 /// What may come beside the body: heads, certificates, and the frames of both protocols.
 const MOST_BESIDE: u64 = 512 << 10;
 /// The most bytes that come for one of the body: a chunk may hold one byte, and its length takes five more.
@@ -160,8 +162,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let request = request(plan, hop)?;
-    let handshake = http1::Builder::new().max_buf_size(MOST_HEAD).handshake(TokioIo::new(stream));
-    let (mut sender, connection) = handshake.await.map_err(|error| failure(&error))?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MOST_HEAD).max_headers(MOST_HEADERS);
+    let (mut sender, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
     let exchange = async move {
         let asked = Instant::now();
         let response = sender.send_request(request).await.map_err(|error| failure(&error))?;

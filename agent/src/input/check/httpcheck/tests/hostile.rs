@@ -142,6 +142,17 @@ fn a_body_of_just_the_limit_is_whole() {
 }
 
 #[test]
+fn many_headers_are_an_answer_up_to_a_bound() {
+    for (count, what) in [(1000, "up"), (1100, "protocol")] {
+        let headers = "X-Many: x\r\n".repeat(count);
+        let (port, _requests) = server(move |stream, _| {
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\n{headers}Content-Length: 0\r\n\r\n");
+        });
+        assert_eq!(outcome(settings(port)), what, "{count}");
+    }
+}
+
+#[test]
 fn nothing_that_never_ends_is_read_to_its_end() {
     for (head, what) in [
         ("HTTP/1.1 200 OK\r\n", "X-More: and more\r\n"),
