@@ -22,12 +22,14 @@ mod helper;
 mod hunt;
 mod keeper;
 mod launch;
+mod lease;
 mod lockdown;
 mod meters;
 mod orders;
 mod pool;
 mod process;
 mod spawner;
+mod state;
 
 use std::{path::Path, sync::Arc};
 

@@ -1,7 +1,6 @@
 //! Which helper executes which request: one that is there already, or a new one, but never more than there may be.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
     io,
     os::{fd::AsFd, unix::net::UnixStream as Connection},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,9 +18,11 @@ use super::{
     client::{Client, Trouble},
     control::Control,
     launch::Launched,
+    lease::{End, Lease},
     meters::Meters,
     names,
-    orders::{Ending, Expected, Needs, Notice, Order},
+    orders::{Expected, Needs, Order},
+    state::{Key, State},
 };
 use crate::{
     catalogue::CheckDef,
@@ -32,53 +33,17 @@ use crate::{
     },
 };
 
-/// Helpers of a kind in one container, at the most; further requests wait.
-const SEATS: usize = 3;
 /// How long a request waits for a helper that is busy before there is another one: most are back by then.
 const SOON: Duration = Duration::from_millis(25);
 /// How often is looked whether there is room again.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long is waited for the spawner to say how a helper ended.
 const POST_MORTEM: u32 = 20;
-/// Endings that are remembered until somebody asks.
-const REMEMBERED: usize = 64;
-
-/// Helpers of the same key are interchangeable.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    /// The container, and its first process.
-    container: Option<(String, u32, u64)>,
-    needs: Needs,
-}
-
-/// Where helpers of a key wait.
-#[derive(Debug)]
-struct Room {
-    seats: Arc<Semaphore>,
-    /// How many seats there are.
-    wide: usize,
-    idle: Vec<Client>,
-    /// The network namespace that the first one found. The others have to find the same.
-    net: Option<u64>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    last: u32,
-    running: HashSet<u32>,
-    /// Of these, those that were told to end for want of room.
-    evicted: HashSet<u32>,
-    ended: VecDeque<(u32, Ending)>,
-    rooms: HashMap<Key, Room>,
-    is_gone: bool,
-    /// There is another spawner, which waits for word.
-    is_new: bool,
-}
 
 /// All helpers of the agent.
 #[derive(Debug)]
 pub(super) struct Pool {
-    control: Control,
+    pub(super) control: Control,
     missing: CapabilitySet,
     checks: &'static [Known],
     most: usize,
@@ -96,7 +61,7 @@ impl Pool {
 
     pub(super) fn running(&self) -> usize {
         let mut state = self.lock();
-        self.hear(&mut state);
+        state.hear(&self.control, &self.meters);
         state.running.len()
     }
 
@@ -138,7 +103,7 @@ impl Pool {
         let seat = match timeout(SOON, seats.acquire()).await {
             Ok(seat) => seat,
             Err(_elapsed) => {
-                self.widen(&key);
+                self.lock().room(&key).widen();
                 seats.acquire().await
             }
         };
@@ -191,18 +156,8 @@ impl Pool {
 
     fn seats(&self, key: &Key) -> Arc<Semaphore> {
         let mut state = self.lock();
-        self.hear(&mut state);
+        state.hear(&self.control, &self.meters);
         Arc::clone(&state.room(key).seats)
-    }
-
-    /// Another seat, if there may be one.
-    fn widen(&self, key: &Key) {
-        let mut state = self.lock();
-        let room = state.room(key);
-        if room.wide < SEATS {
-            room.wide += 1;
-            room.seats.add_permits(1);
-        }
     }
 
     /// The one that was used last: the others get the chance to leave.
@@ -250,7 +205,7 @@ impl Pool {
         loop {
             {
                 let mut state = self.lock();
-                self.hear(&mut state);
+                state.hear(&self.control, &self.meters);
                 if state.is_gone {
                     return Err(HelperError::Died("the spawner has ended".to_owned()));
                 }
@@ -274,55 +229,12 @@ impl Pool {
         }
     }
 
-    /// Takes note of helpers that have ended. Their connections are closed, and rooms that nobody needs are left.
-    fn hear(&self, state: &mut State) {
-        let mut gone = HashSet::new();
-        let is_there = self.control.hear(|notice| match notice {
-            Notice::Ended { id, ending } => {
-                gone.insert(id);
-                state.ended.push_back((id, ending));
-            }
-            // The first one was heard at the start. Helpers end with their spawner.
-            Notice::Ready { .. } => {
-                tracing::warn!(
-                    "the spawner of helpers has ended, and all helpers with it; there is another one"
-                );
-                Meters::spawner_replaced();
-                gone.extend(state.running.iter().copied());
-                state.is_new = true;
-            }
-        });
-        if state.is_new {
-            // Before all that it is to start.
-            state.is_new = self.control.order(&Order::Begin, None).is_err();
-        }
-        if !is_there && !state.is_gone {
-            tracing::error!(
-                "the spawner of helpers and its keeper have ended: no check is executed until the agent is started again"
-            );
-            state.is_gone = true;
-            gone.extend(state.running.iter().copied());
-        }
-        if gone.is_empty() {
-            return;
-        }
-        state.running.retain(|id| !gone.contains(id));
-        state.evicted.retain(|id| !gone.contains(id));
-        state.rooms.retain(|_, room| {
-            room.idle.retain(|client| !gone.contains(&client.id));
-            !room.idle.is_empty() || Arc::strong_count(&room.seats) > 1
-        });
-        let old = state.ended.len().saturating_sub(REMEMBERED);
-        state.ended.drain(..old);
-        self.meters.running(state.running.len());
-    }
-
     /// How a helper ended, if the spawner says so soon.
-    async fn ending(&self, id: u32) -> String {
+    pub(super) async fn ending(&self, id: u32) -> String {
         for _ in 0..POST_MORTEM {
             {
                 let mut state = self.lock();
-                self.hear(&mut state);
+                state.hear(&self.control, &self.meters);
                 if let Some((_, ending)) = state.ended.iter().find(|(ended, _)| *ended == id) {
                     return ending.to_string();
                 }
@@ -333,85 +245,7 @@ impl Pool {
     }
 
     /// Nothing that is locked here can be left half changed.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn room(&mut self, key: &Key) -> &mut Room {
-        self.rooms.entry(key.clone()).or_insert_with(|| Room {
-            seats: Arc::new(Semaphore::new(1)),
-            wide: 1,
-            idle: Vec::new(),
-            net: None,
-        })
-    }
-
-    fn longest_idle(&mut self) -> Option<Client> {
-        // Numbers rise: the lowest one has been there for the longest time.
-        let idle = self.rooms.values_mut().filter(|room| !room.idle.is_empty());
-        let room = idle.min_by_key(|room| room.idle.first().map(|client| client.id))?;
-        Some(room.idle.remove(0))
-    }
-}
-
-/// A helper that somebody uses. Unless it is given back, it is killed.
-struct Lease<'p> {
-    pool: &'p Pool,
-    id: u32,
-    client: Option<Client>,
-    end: End,
-}
-
-/// What becomes of a helper when the one that uses it is through.
-enum End {
-    /// The spawner does not know of it yet.
-    NotStarted,
-    /// It goes on.
-    GivenBack,
-    /// It has left, or says so.
-    Left,
-    /// It is of no use any more.
-    Killed(&'static str),
-}
-
-impl<'p> Lease<'p> {
-    /// Whoever gives up waiting does so because time is up.
-    fn of(pool: &'p Pool, client: Client) -> Self {
-        Self { pool, id: client.id, client: Some(client), end: End::Killed("timeout") }
-    }
-
-    fn give_back(mut self, key: &Key, client: Option<Client>) {
-        self.end = if client.is_some() { End::GivenBack } else { End::Left };
-        self.pool.lock().room(key).idle.extend(client);
-    }
-
-    /// What went wrong, with what the spawner knows about it.
-    async fn trouble(&mut self, trouble: Trouble) -> HelperError {
-        let error = match trouble {
-            Trouble::Left => HelperError::NoTarget("it has ended".to_owned()),
-            Trouble::Ended => HelperError::Died(self.pool.ending(self.id).await),
-            Trouble::Error(error) => error,
-        };
-        self.end = End::Killed(error.reason());
-        error
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        match self.end {
-            End::GivenBack => {}
-            End::NotStarted => {
-                self.pool.lock().running.remove(&self.id);
-            }
-            // What says that it leaves may lie.
-            End::Left => self.pool.control.kill(self.id),
-            End::Killed(reason) => {
-                self.pool.control.kill(self.id);
-                Meters::killed(reason);
-            }
-        }
     }
 }
