@@ -83,6 +83,10 @@ impl Sampler {
         let now = Instant::now();
         let span = self.since.filter(|_| on).map(|since| now - since);
         self.since = on.then_some(now);
+        // A program that is no longer looked at, because its input was closed, used nothing since.
+        for known in &mut self.sampled {
+            known.last = (0, 0);
+        }
         for (program, figures) in programs.iter().zip(figures).filter(|(program, _)| !program.is_map) {
             self.note(program, (figures.run_count, figures.run_time_ns), span.is_some());
         }
@@ -139,6 +143,23 @@ mod tests {
             assert_eq!(sampler.look(&programs, &[Figures::default()]).iter().count(), spans, "{content}");
         }
         assert!(sampler.window() > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_detached_program_keeps_its_total_and_costs_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let switch = folder.path().join("sys/kernel/bpf_stats_enabled");
+        fs::create_dir_all(switch.parent().unwrap()).unwrap();
+        fs::write(&switch, "1").unwrap();
+        let mut sampler = Sampler::new(folder.path());
+        let programs = [program()];
+        let ran = |run_count, run_time_ns| Figures { run_count, run_time_ns, ..Figures::default() };
+        sampler.look(&programs, &[ran(0, 0)]);
+        sampler.look(&programs, &[ran(3, 70)]);
+        assert_eq!(sampler.sampled()[0].last_nanos(), 70);
+        sampler.look(&[], &[]);
+        let known = &sampler.sampled()[0];
+        assert_eq!((known.runs, known.nanos, known.last_nanos()), (3, 70, 0));
     }
 
     #[test]
