@@ -21,7 +21,7 @@ mod top;
 mod total;
 mod usage;
 
-use std::{any::Any, fs};
+use std::{any::Any, fs, time::Instant};
 
 use nix::unistd::{SysconfVar, sysconf};
 use pitot_common::process::{
@@ -105,7 +105,7 @@ impl Process {
         self.banks.sum(BANK_WORDS, word)
     }
 
-    fn collect_tasks(&mut self, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+    fn collect_tasks(&mut self, now: Instant, acc: &mut dyn Accumulator) -> Result<(), InputError> {
         // Before the pass: who ends meanwhile is missing this time, and never counted twice.
         let gone = [GONE_CPU, GONE_BYTES].map(|word| self.sum(word));
         let Some(tasks) = &mut self.tasks else { return Ok(()) };
@@ -122,7 +122,7 @@ impl Process {
         acc.put(&metrics::THREADS, &[], table.threads_in.iter().sum::<u64>());
         if self.top > 0 {
             let [cpu, bytes] = gone;
-            self.usage.update(cpu, bytes);
+            self.usage.update(cpu, bytes, now);
             self.usage.deliver(self.opened.is_on("BYTES_ON"), acc);
         }
         Ok(())
@@ -150,7 +150,7 @@ impl Input for Process {
         }
     }
 
-    fn collect(&mut self, _cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
+    fn collect(&mut self, cx: &CollectContext, acc: &mut dyn Accumulator) -> Result<(), InputError> {
         acc.put(&metrics::STARTS_TOTAL, &[], self.sum(STARTS));
         acc.put(&metrics::THREAD_STARTS_TOTAL, &[], self.sum(THREAD_STARTS));
         acc.put(&metrics::EXECS_TOTAL, &[], self.sum(EXECS));
@@ -159,7 +159,7 @@ impl Input for Process {
                 acc.put(&metrics::EXITS_TOTAL, &[exit.label().as_bytes()], self.sum(EXITS + exit.index()));
             }
         }
-        self.collect_tasks(acc)
+        self.collect_tasks(cx.started, acc)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who uses the most, from one pass to the next.
 
+use std::time::Instant;
+
 use super::{
     metrics::{CPU_SECONDS_TOTAL, IO_BYTES_TOTAL, RESIDENT_BYTES},
     table::{Name, Table},
@@ -41,11 +43,11 @@ impl Usage {
     }
 
     /// After the table has taken a pass. What tasks had used that were gone before the pass completes the sums.
-    pub(super) fn update(&mut self, gone_cpu: u64, gone_bytes: u64) {
+    pub(super) fn update(&mut self, gone_cpu: u64, gone_bytes: u64, now: Instant) {
         let named = self.cpu.update(&self.table);
-        self.cpu_total.update(gone_cpu + self.table.cpu, named);
+        self.cpu_total.update(gone_cpu + self.table.cpu, named, now);
         let named = self.bytes.update(&self.table);
-        self.bytes_total.update(gone_bytes + self.table.bytes, named);
+        self.bytes_total.update(gone_bytes + self.table.bytes, named, now);
         self.memory.update(&self.table);
     }
 

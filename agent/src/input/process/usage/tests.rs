@@ -41,7 +41,7 @@ impl Host {
             ..Task::default()
         });
         usage.table.update(tasks, 4096);
-        usage.update(self.gone, 0);
+        usage.update(self.gone, 0, Instant::now());
     }
 }
 
@@ -122,7 +122,7 @@ fn a_name_that_stays_is_taken_over_with_a_new_series() {
         let own = Used { cpu: host.cpu[&1], bytes: 0 };
         let task = Task { process: 1, thread: 1, start: 1, own, name, ..Task::default() };
         usage.table.update([task].into_iter(), 4096);
-        usage.update(0, 0);
+        usage.update(0, 0, Instant::now());
     };
     for (wanted, other) in [(2.0, 1.0), (3.0, 1.0), (0.0, 2.0)] {
         host.works(1, 1);
