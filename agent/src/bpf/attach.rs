@@ -25,7 +25,7 @@ use super::{
 use crate::catalogue::{BpfDef, Hook, MapDef, ProgramKind, UnderWay, Unsupported, Variant};
 
 /// Why a better variant was not taken, to an heir.
-const CHOSEN: &str = "chosen by the agent that attached it";
+const CHOSEN: &str = "the agent that attached it found no other way, and its log says why";
 
 /// Has the kernel check a program again that it put aside, because a signal came in the middle.
 fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
