@@ -1,6 +1,6 @@
 //! Pods that do what they can to those who check them.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use xtask::pods::{ContainerSpec, Lab, PodSpec};
 
@@ -70,6 +70,46 @@ pub(crate) fn a_pod_sets_traps(lab: &Lab) {
     assert_eq!(page.sum(up, &[]), page.sum(up, &[("result", "up")]), "{}", page.beginning(up));
     trapped.delete().unwrap();
     beside.delete().unwrap();
+}
+
+/// A program of the attacker's that is called like what keeps containers, and is told to keep one of its victim's.
+fn impostor(folder: &Path, uid: &str) -> ContainerSpec {
+    let name = format!("k8s_server_web-victim_{}_{uid}_0", space());
+    let words = ["/evil/conmon", "-c", "trap exit TERM; while :; do sleep 0.1; done", "-n", &name, "-b", "/evil"];
+    let host = ["/usr", "/lib", "/lib64"].map(|path| (path.into(), path.to_owned()));
+    ContainerSpec {
+        command: words.map(str::to_owned).to_vec(),
+        mounts: [vec![(folder.to_owned(), "/evil".to_owned())], host.to_vec()].concat(),
+        ..ContainerSpec::shell("own", "")
+    }
+}
+
+pub(crate) fn a_pod_poses_as_another(lab: &Lab) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy("/bin/bash", folder.path().join("conmon")).unwrap();
+    let victim = web(lab, "web-victim");
+    let attacker = [("attacker-a", "deadbeef"), ("attacker-b", &*victim.uid)];
+    let attackers = attacker.map(|(name, uid)| {
+        lab.pod(&PodSpec::new(&space(), name).with(impostor(folder.path(), uid))).unwrap()
+    });
+    let lines = pipeline("all", "processes", "200ms", "pod = \"*\", container = \"*\"", "");
+    let agent = Agent::start_with(&config(lab, &lines), &["cgroup"]);
+    let page = agent.wait("all are known", |page| {
+        let is_there = |(pod, container)| {
+            page.value("pitot_processes_present", &[("pod", pod), ("container", container)]).is_some()
+        };
+        [("web-victim", "server"), ("attacker-a", "own"), ("attacker-b", "own")].into_iter().all(is_there)
+    });
+    let started = |pod| page.value("pitot_processes_oldest_start_time_seconds", &[("pod", pod)]).unwrap();
+    assert!(started("web-victim") < started("attacker-a"), "{}", page.beginning("pitot_processes_oldest"));
+    let memory = page.beginning("pitot_cgroup_memory_usage_bytes");
+    for attacker in &attackers {
+        let own = memory.lines().filter(|line| line.contains(&attacker.uid));
+        let lies =
+            own.filter(|line| !line.contains(&format!("\"pod\": {:?}", attacker.name))).collect::<Vec<_>>();
+        assert_eq!(lies, [""; 0], "{memory}");
+    }
+    attackers.into_iter().chain([victim]).for_each(|pod| pod.delete().unwrap());
 }
 
 pub(crate) fn a_helper_has_nothing_to_take(lab: &Lab) {

@@ -43,6 +43,7 @@ const TESTS: &[Test] = &[
     ("checks::a_pod_with_the_hosts_network", checks::a_pod_with_the_hosts_network),
     ("checks::a_pod_that_is_down_delays_nobody", checks::a_pod_that_is_down_delays_nobody),
     ("hostile::a_pod_sets_traps", hostile::a_pod_sets_traps),
+    ("hostile::a_pod_poses_as_another", hostile::a_pod_poses_as_another),
     ("hostile::a_helper_has_nothing_to_take", hostile::a_helper_has_nothing_to_take),
     (
         "owners::control_groups_have_the_labels_of_their_pods",
