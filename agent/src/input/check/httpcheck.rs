@@ -8,6 +8,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trust;
 
 use std::{any::Any, time::Duration};
 

@@ -101,7 +101,7 @@ pub(super) async fn check(
         let turn = if hop.is_secure() {
             let tls = match &mut *tls {
                 Some(tls) => tls,
-                none => none.insert(Tls::new(&plan.roots, plan.settings.verify).map_err(Failure::Unknown)?),
+                none => none.insert(Tls::new(&plan.trust, plan.settings.verify).map_err(Failure::Unknown)?),
             };
             let shaking = Instant::now();
             let given = &plan.settings.server_name;

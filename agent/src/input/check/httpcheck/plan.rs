@@ -1,6 +1,6 @@
 //! Settings, made ready to be executed many times.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::ops::RangeInclusive;
 
 use hyper::{
     HeaderMap, Method, Uri,
@@ -9,9 +9,8 @@ use hyper::{
     http::uri::Scheme,
 };
 use regex_lite::Regex;
-use rustls::RootCertStore;
 
-use super::{Settings, redirect::is_host, tls};
+use super::{Settings, redirect::is_host, tls, trust::Trust};
 
 /// Headers that say how the message ends and who follows whom: those are not for the configuration.
 const FRAMING: &[HeaderName] =
@@ -32,7 +31,7 @@ pub(super) struct Plan {
     pub(super) body: Bytes,
     pub(super) found: Option<Regex>,
     pub(super) not_found: Option<Regex>,
-    pub(super) roots: Arc<RootCertStore>,
+    pub(super) trust: Trust,
     codes: Vec<RangeInclusive<u16>>,
 }
 
@@ -47,7 +46,7 @@ impl Plan {
             body: Bytes::from(settings.body.clone()),
             found: pattern("body_regex", &settings.body_regex)?,
             not_found: pattern("body_not_regex", &settings.body_not_regex)?,
-            roots: tls::roots(&settings.authorities)?,
+            trust: Trust::of(&settings.authorities)?,
             codes: codes(&settings.expected_codes)?,
             settings,
         })

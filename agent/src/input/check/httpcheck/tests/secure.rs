@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    date_time_ymd,
+};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
@@ -30,7 +33,12 @@ fn serves(authority: &CertifiedIssuer<'_, KeyPair>, name: &str, year: i32, answe
     params.not_before = date_time_ymd(2015, 1, 1);
     params.not_after = date_time_ymd(year, 1, 1);
     let certificate = params.signed_by(&key, authority).unwrap();
-    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+    serves_with(certificate.der(), &key, answer)
+}
+
+/// A server that shows this certificate.
+fn serves_with(certificate: &CertificateDer<'_>, key: &KeyPair, answer: &'static [u8]) -> u16 {
+    let chain = vec![certificate.clone().into_owned()];
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -94,6 +102,40 @@ fn a_certificate_has_its_time_and_its_name() {
     let port = serves(&authority, "app.test", 2040, OK);
     assert_eq!(outcome(trusting(port)), "certificate");
     assert_eq!(outcome(Settings { server_name: "app.test".to_owned(), ..trusting(port) }), "up");
+}
+
+/// A certificate for that name that signs itself, and says that it is an authority.
+fn of_itself(change: impl FnOnce(&mut CertificateParams)) -> (CertifiedIssuer<'static, KeyPair>, u16) {
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (params.not_before, params.not_after) = (date_time_ymd(2015, 1, 1), date_time_ymd(2040, 1, 1));
+    change(&mut params);
+    let own = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let port = serves_with(own.der(), own.key(), OK);
+    (own, port)
+}
+
+#[test]
+fn a_certificate_that_signs_itself_is_trusted_where_it_was_given() {
+    let (own, port) = of_itself(|_| {});
+    let acc = check(Settings { authorities: own.pem(), ..secure(port) });
+    assert_eq!((verdict(&acc), acc.number("tls_verified", &[])), ("up".to_owned(), Some(1.0)));
+    let (other, _) = of_itself(|_| {});
+    for authorities in [other.pem(), String::new()] {
+        assert_eq!(outcome(Settings { authorities, ..secure(port) }), "certificate", "it was not given");
+    }
+    let other_name = "app.test".to_owned();
+    let for_another = Settings { authorities: own.pem(), server_name: other_name, ..secure(port) };
+    assert_eq!(outcome(for_another), "certificate", "it is for another one");
+    let (old, port) = of_itself(|params| params.not_after = date_time_ymd(2020, 1, 1));
+    assert_eq!(outcome(Settings { authorities: old.pem(), ..secure(port) }), "certificate", "it has ended");
+    let (early, port) = of_itself(|params| params.not_before = date_time_ymd(2039, 1, 1));
+    assert_eq!(outcome(Settings { authorities: early.pem(), ..secure(port) }), "certificate", "it is early");
+    let for_clients = |params: &mut CertificateParams| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    };
+    let (client, port) = of_itself(for_clients);
+    assert_eq!(outcome(Settings { authorities: client.pem(), ..secure(port) }), "certificate", "of a client");
 }
 
 #[test]
