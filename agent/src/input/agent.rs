@@ -81,6 +81,7 @@ pub static DEF: InputDef = InputDef {
         &outputs::DROPPED,
         &outputs::ERRORS,
         &helpers::RUNNING,
+        &helpers::STUCK,
         &helpers::STARTED,
         &helpers::SPAWNER_REPLACEMENTS,
         &helpers::KILLED,

@@ -2,15 +2,16 @@
 
 use super::{
     client::{Client, Trouble},
+    errand::Errand,
     meters::Meters,
     pool::Pool,
-    state::Key,
 };
 use crate::input::check::HelperError;
 
 /// A helper that somebody uses. Unless it is given back, it is killed.
 pub(super) struct Lease<'p> {
     pub(super) pool: &'p Pool,
+    pub(super) errand: &'p Errand<'p>,
     pub(super) id: u32,
     pub(super) client: Option<Client>,
     pub(super) end: End,
@@ -30,13 +31,18 @@ pub(super) enum End {
 
 impl<'p> Lease<'p> {
     /// Whoever gives up waiting does so because time is up.
-    pub(super) fn of(pool: &'p Pool, client: Client) -> Self {
-        Self { pool, id: client.id, client: Some(client), end: End::Killed("timeout") }
+    pub(super) fn of(pool: &'p Pool, errand: &'p Errand<'p>, client: Client) -> Self {
+        Self { pool, errand, id: client.id, client: Some(client), end: End::Killed("timeout") }
     }
 
-    pub(super) fn give_back(mut self, key: &Key, client: Option<Client>) {
+    pub(super) fn give_back(mut self, client: Option<Client>) {
         self.end = if client.is_some() { End::GivenBack } else { End::Left };
-        self.pool.lock().room(key).idle.extend(client);
+        self.pool.lock().room(&self.errand.key).idle.extend(client);
+    }
+
+    fn kill(&self) {
+        self.pool.control.kill(self.id);
+        self.pool.lock().killed(self.id, self.errand);
     }
 
     /// What went wrong, with what the spawner knows about it.
@@ -59,9 +65,9 @@ impl Drop for Lease<'_> {
                 self.pool.lock().running.remove(&self.id);
             }
             // What says that it leaves may lie.
-            End::Left => self.pool.control.kill(self.id),
+            End::Left => self.kill(),
             End::Killed(reason) => {
-                self.pool.control.kill(self.id);
+                self.kill();
                 Meters::killed(reason);
             }
         }

@@ -10,6 +10,7 @@ use crate::{input::check::HelperError, telemetry};
 #[derive(Debug)]
 pub(super) struct Meters {
     running: Gauge,
+    stuck: Gauge,
     started: Counter,
     seconds: Gauge,
     answered: Counter,
@@ -20,6 +21,7 @@ impl Meters {
         telemetry::recorder();
         Self {
             running: gauge!("pitot_agent_helpers"),
+            stuck: gauge!("pitot_agent_helpers_stuck"),
             started: counter!("pitot_agent_helpers_started_total"),
             seconds: gauge!("pitot_agent_helper_seconds_total"),
             answered: counter!("pitot_agent_helper_requests_total", "result" => "answered"),
@@ -28,6 +30,10 @@ impl Meters {
 
     pub(super) fn running(&self, helpers: usize) {
         self.running.set(helpers as f64);
+    }
+
+    pub(super) fn stuck(&self, helpers: usize) {
+        self.stuck.set(helpers as f64);
     }
 
     pub(super) fn started(&self) {

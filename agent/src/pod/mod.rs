@@ -16,6 +16,7 @@
 mod client;
 mod control;
 mod enter;
+mod errand;
 mod filter;
 mod frames;
 mod helper;
@@ -30,8 +31,9 @@ mod pool;
 mod process;
 mod spawner;
 mod state;
+mod stuck;
 
-use std::{path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use rustix::thread::CapabilitySet;
 
@@ -53,6 +55,16 @@ pub enum Target {
     Host,
     /// In those of a container.
     Container(Arc<Container>),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Container(container) = self else { return f.write_str("the host") };
+        if let Some(pod) = &container.pod {
+            write!(f, "{}/{}/", pod.namespace, pod.name)?;
+        }
+        f.write_str(if container.name.is_empty() { &container.id } else { &container.name })
+    }
 }
 
 /// Where checks are executed: asks the spawner for helpers, and keeps them for as long as they are of use. When the
@@ -87,9 +99,14 @@ impl Helpers {
         self.pool.execute(target, needs, request).await
     }
 
-    /// Helpers that run now, idle ones included.
+    /// Helpers that run now, idle ones included and stuck ones not.
     pub fn running(&self) -> usize {
         self.pool.running()
+    }
+
+    /// Helpers that were killed and have not ended.
+    pub fn stuck(&self) -> usize {
+        self.pool.stuck()
     }
 }
 

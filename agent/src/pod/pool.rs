@@ -17,16 +17,16 @@ use super::{
     Target,
     client::{Client, Trouble},
     control::Control,
+    errand::Errand,
     launch::Launched,
     lease::{End, Lease},
     meters::Meters,
-    names,
     orders::{Expected, Needs, Order},
-    state::{Key, State},
+    state::{Identity, Key, State},
+    stuck::Verdict,
 };
 use crate::{
     catalogue::CheckDef,
-    container::Container,
     input::check::{
         HelperError, Known, Request,
         wire::{self, WireError},
@@ -62,7 +62,13 @@ impl Pool {
     pub(super) fn running(&self) -> usize {
         let mut state = self.lock();
         state.hear(&self.control, &self.meters);
-        state.running.len()
+        state.present()
+    }
+
+    pub(super) fn stuck(&self) -> usize {
+        let mut state = self.lock();
+        state.hear(&self.control, &self.meters);
+        state.killed.stuck()
     }
 
     pub(super) async fn execute(
@@ -91,29 +97,24 @@ impl Pool {
         let known = self.checks.iter().find(|known| known.def.name == request.input);
         let known =
             known.ok_or_else(|| HelperError::Failed(format!("there is no check {}", request.input)))?;
-        let (key, expected) = match target {
-            Target::Host => (Key { container: None, needs }, None),
-            Target::Container(container) => {
-                let expected = self.expected(container)?;
-                let identity = (container.id.clone(), expected.pid, expected.started);
-                (Key { container: Some(identity), needs }, Some(expected))
-            }
-        };
-        let seats = self.seats(&key);
+        let errand = Errand::new(target, needs, request, self.missing)?;
+        let key = &errand.key;
+        let seats = self.seats(key);
         let seat = match timeout(SOON, seats.acquire()).await {
             Ok(seat) => seat,
             Err(_elapsed) => {
-                self.lock().room(&key).widen();
+                self.lock().room(key).widen();
                 seats.acquire().await
             }
         };
         let _seat = seat.map_err(|error| HelperError::Failed(error.to_string()))?;
         loop {
-            let idle = self.idle(&key);
+            self.let_pass(&errand).await?;
+            let idle = self.idle(key);
             let is_new = idle.is_none();
             let mut lease = match idle {
-                Some(client) => Lease::of(self, client),
-                None => self.start(&key, needs, expected.clone()).await?,
+                Some(client) => Lease::of(self, &errand, client),
+                None => self.start(&errand).await?,
             };
             let Some(client) = lease.client.take() else { continue };
             match client.ask(request, until).await {
@@ -123,35 +124,13 @@ impl Pool {
                         Err(WireError::Failed(why)) => Err(HelperError::Failed(why)),
                         Err(lie) => return Err(lease.trouble(lie.into()).await),
                     };
-                    lease.give_back(&key, client);
+                    lease.give_back(client);
                     return response;
                 }
                 Err(Trouble::Left) if !is_new => lease.end = End::Left,
                 Err(trouble) => return Err(lease.trouble(trouble).await),
             }
         }
-    }
-
-    /// How the container is recognised, unless nobody can enter it.
-    fn expected(&self, container: &Container) -> Result<Expected, HelperError> {
-        if let Some(why) = &container.sandboxed {
-            return Err(HelperError::Unsupported(why.clone()));
-        }
-        if !self.missing.is_empty() {
-            let takes =
-                format!("entering containers takes {}: run as root, or grant them", names(self.missing));
-            return Err(HelperError::Unsupported(takes));
-        }
-        let process = container
-            .process
-            .ok_or_else(|| HelperError::NoTarget("its first process is not visible from here".to_owned()))?;
-        Ok(Expected {
-            pid: process.pid,
-            started: process.started,
-            net: None,
-            is_apart: container.host_network == Some(false),
-            cgroup: container.cgroup.clone(),
-        })
     }
 
     fn seats(&self, key: &Key) -> Arc<Semaphore> {
@@ -165,21 +144,30 @@ impl Pool {
         self.lock().rooms.get_mut(key)?.idle.pop()
     }
 
+    /// Waits until it is known that a request does not hang already, as far as that takes long.
+    async fn let_pass(&self, errand: &Errand<'_>) -> Result<(), HelperError> {
+        loop {
+            match self.lock().killed.request(errand) {
+                Verdict::Go => return Ok(()),
+                Verdict::Wait => {}
+                Verdict::Stuck => return Err(HelperError::Stuck),
+            }
+            sleep(LOOK).await;
+            self.lock().hear(&self.control, &self.meters);
+        }
+    }
+
     /// A new helper, once it has arrived.
-    async fn start(
-        &self,
-        key: &Key,
-        needs: Needs,
-        expected: Option<Expected>,
-    ) -> Result<Lease<'_>, HelperError> {
+    async fn start<'a>(&'a self, errand: &'a Errand<'a>) -> Result<Lease<'a>, HelperError> {
+        let Errand { key, expected, .. } = errand;
         let net = self.lock().room(key).net;
-        let expected = expected.map(|expected| Expected { net, ..expected });
+        let expected = expected.clone().map(|expected| Expected { net, ..expected });
         let failed = |error: io::Error| HelperError::Failed(error.to_string());
         let (ours, theirs) = Connection::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
-        let id = self.claim().await?;
-        let mut lease = Lease { pool: self, id, client: None, end: End::NotStarted };
-        let order = Order::Start { id, needs, expected };
+        let id = self.claim(key.container.as_ref()).await?;
+        let mut lease = Lease { pool: self, errand, id, client: None, end: End::NotStarted };
+        let order = Order::Start { id, needs: key.needs, expected };
         while let Err(error) = self.control.order(&order, Some(theirs.as_fd())) {
             if error.kind() != io::ErrorKind::WouldBlock {
                 return Err(HelperError::Died(format!("the spawner cannot be told: {error}")));
@@ -201,7 +189,7 @@ impl Pool {
     }
 
     /// A number for a new helper, as soon as there may be one more.
-    async fn claim(&self) -> Result<u32, HelperError> {
+    async fn claim(&self, container: Option<&Identity>) -> Result<u32, HelperError> {
         loop {
             {
                 let mut state = self.lock();
@@ -209,14 +197,19 @@ impl Pool {
                 if state.is_gone {
                     return Err(HelperError::Died("the spawner has ended".to_owned()));
                 }
-                if state.running.len() < self.most && !state.is_new {
+                let verdict = state.killed.helper(container);
+                if verdict == Verdict::Stuck {
+                    return Err(HelperError::Stuck);
+                }
+                let has_room = state.present() < self.most;
+                if has_room && verdict == Verdict::Go && !state.is_new {
                     state.last = state.last.wrapping_add(1);
                     let id = state.last;
                     state.running.insert(id);
-                    self.meters.running(state.running.len());
+                    self.meters.running(state.present());
                     return Ok(id);
                 }
-                if state.running.len() >= self.most
+                if !has_room
                     && state.evicted.is_empty()
                     && let Some(idle) = state.longest_idle()
                 {

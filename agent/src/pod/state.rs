@@ -10,8 +10,10 @@ use tokio::sync::Semaphore;
 use super::{
     client::Client,
     control::Control,
+    errand::Errand,
     meters::Meters,
     orders::{Ending, Needs, Notice, Order},
+    stuck::Killed,
 };
 
 /// Helpers of a kind in one container, at the most; further requests wait.
@@ -22,10 +24,13 @@ const REMEMBERED: usize = 64;
 /// Helpers of the same key are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    /// The container, and its first process.
-    pub(super) container: Option<(String, u32, u64)>,
+    /// None for the host.
+    pub(super) container: Option<Identity>,
     pub(super) needs: Needs,
 }
+
+/// A container, and its first process.
+pub(super) type Identity = (String, u32, u64);
 
 /// Where helpers of a key wait.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub(super) struct State {
     pub(super) running: HashSet<u32>,
     /// Of these, those that were told to end for want of room.
     pub(super) evicted: HashSet<u32>,
+    /// Of these, those that a request had killed.
+    pub(super) killed: Killed,
     pub(super) ended: VecDeque<(u32, Ending)>,
     pub(super) rooms: HashMap<Key, Room>,
     pub(super) is_gone: bool,
@@ -59,6 +66,18 @@ impl State {
             idle: Vec::new(),
             net: None,
         })
+    }
+
+    /// Helpers that take part in the bound that all share. Of those that are stuck nobody could make room.
+    pub(super) fn present(&self) -> usize {
+        self.running.len() - self.killed.stuck()
+    }
+
+    /// Takes note of a helper that was just killed, unless it has ended already.
+    pub(super) fn killed(&mut self, id: u32, errand: &Errand<'_>) {
+        if self.running.contains(&id) {
+            self.killed.add(id, errand);
+        }
     }
 
     pub(super) fn longest_idle(&mut self) -> Option<Client> {
@@ -97,7 +116,11 @@ impl State {
             self.is_gone = true;
             gone.extend(self.running.iter().copied());
         }
-        if gone.is_empty() {
+        let changes = self.killed.look(&gone);
+        if changes {
+            meters.stuck(self.killed.stuck());
+        }
+        if gone.is_empty() && !changes {
             return;
         }
         self.running.retain(|id| !gone.contains(id));
@@ -108,7 +131,7 @@ impl State {
         });
         let old = self.ended.len().saturating_sub(REMEMBERED);
         self.ended.drain(..old);
-        meters.running(self.running.len());
+        meters.running(self.present());
     }
 }
 

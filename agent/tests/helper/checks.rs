@@ -18,7 +18,8 @@ use pitot::{
     input::{
         CollectContext, Input, InputDef, InputError, Unsupported,
         check::{
-            EXECUTED, FAILURES, Inside, Known, NetworkMode, PodInput, Request, dialcheck, httpcheck, wire,
+            EXECUTED, FAILURES, Inside, Known, NetworkMode, PodInput, Request, dialcheck, disk, httpcheck,
+            wire,
         },
     },
 };
@@ -52,6 +53,7 @@ pub(crate) static DEF: InputDef = InputDef {
 pub(crate) static CHECKS: &[Known] = &[
     Known { def: &DEF, blank: || Box::new(Scripted) },
     Known { def: &httpcheck::DEF, blank: || Box::<httpcheck::HttpCheck>::default() },
+    Known { def: &disk::DEF, blank: || Box::<disk::Disk>::default() },
     Known { def: &dialcheck::DEF, blank: || Box::<dialcheck::DialCheck>::default() },
 ];
 
@@ -107,6 +109,11 @@ fn perform(script: &str, inside: &Inside, response: &mut wire::Response) -> io::
         "hang" => loop {
             std::thread::sleep(Duration::from_secs(60));
         },
+        // What follows the path only makes it another request.
+        "statfs" => {
+            let found = inside.root.find(argument.split(' ').next().unwrap_or_default())?;
+            nix::sys::statfs::fstatfs(&found)?.blocks() as f64
+        }
         "panic" => panic!("as told"),
         "nan" => {
             response.put(&DEF, &COUNT, &[], f64::NAN).unwrap();

@@ -7,12 +7,14 @@ mod bench;
 mod checks;
 mod churn;
 mod crew;
+mod fuse;
 mod lies;
 mod life;
 mod locked;
 mod network;
 mod places;
 mod real;
+mod stuck;
 mod target;
 
 use std::{env, panic, process::ExitCode};
@@ -38,9 +40,17 @@ fn main() -> ExitCode {
     }
     let is_on = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let tests =
-        [locked::TESTS, places::TESTS, real::TESTS, lies::TESTS, life::TESTS, churn::TESTS, network::TESTS]
-            .concat();
+    let tests = [
+        locked::TESTS,
+        places::TESTS,
+        real::TESTS,
+        lies::TESTS,
+        life::TESTS,
+        stuck::TESTS,
+        churn::TESTS,
+        network::TESTS,
+    ]
+    .concat();
     let chosen = match (is_on("--ignored"), is_on("--include-ignored")) {
         (true, _) => bench::MEASUREMENTS.to_vec(),
         (_, true) => [&tests, bench::MEASUREMENTS].concat(),

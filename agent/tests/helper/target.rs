@@ -22,6 +22,8 @@ use pitot::{
     pod::Target,
 };
 
+use crate::fuse;
+
 /// What makes this binary one.
 pub(crate) const COMMAND: &str = "be-a-target";
 /// The abstract name under which it answers: one for each network namespace.
@@ -47,6 +49,9 @@ pub(crate) fn run(arguments: &[String]) {
     let flags =
         kinds.iter().filter(|(kind, _)| has(kind)).fold(CloneFlags::empty(), |all, (_, one)| all | *one);
     unshare(flags).unwrap();
+    if has(fuse::SILENT) {
+        fuse::start();
+    }
     if has("pid") {
         // Only a child is inside.
         let rest: Vec<&String> =
@@ -131,7 +136,7 @@ impl Running {
     /// With these namespaces of its own (`net`, `pid`, ..), `user=N`, and servers if it is asked for.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
-        if arguments.contains(&MOVES) {
+        if arguments.contains(&MOVES) || arguments.contains(&fuse::SILENT) {
             command.stdin(Stdio::piped());
         }
         let mut child = command.arg(COMMAND).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
@@ -156,6 +161,11 @@ impl Running {
         drop(self.child.stdin.take());
         let _said = self.child.stdout.as_mut().unwrap().read(&mut [0]).unwrap();
         assert_ne!(crate::crew::inode(self.pid(), "net"), self.inode);
+    }
+
+    /// Ends the daemon of its file system that hangs.
+    pub(crate) fn release(&mut self) {
+        drop(self.child.stdin.take());
     }
 
     pub(crate) fn target(&self) -> Target {

@@ -4,6 +4,12 @@ use crate::catalogue::{Label, Metric, Since, Unit};
 
 pub(super) static RUNNING: Metric =
     Metric::gauge("agent_helpers", "Processes that execute checks, in containers or beside the agent.", &[]);
+pub(super) static STUCK: Metric = Metric::gauge(
+    "agent_helpers_stuck",
+    "Such processes that were killed and have not ended, because the kernel waits in them for a file system or a device; \
+     they are in no other figure.",
+    &[],
+);
 pub(super) static STARTED: Metric =
     Metric::counter("agent_helpers_started_total", "Such processes that were started.", &[])
         .since(Since::Start);
@@ -22,7 +28,7 @@ pub(super) static KILLED: Metric = Metric::counter(
 pub(super) static REQUESTS: Metric = Metric::counter(
     "agent_helper_requests_total",
     "Checks that were asked for, by what came of it: an answer, whatever it says of the target, or why there is none.",
-    &[Label::bounded("result", 8)],
+    &[Label::bounded("result", 9)],
 )
 .since(Since::Start);
 pub(super) static SECONDS: Metric = Metric::counter(

@@ -195,7 +195,8 @@ impl PodInput for Disk {
     fn generate_error_metrics(&mut self, error: &HelperError, acc: &mut dyn Accumulator) {
         // A call on a dead server cannot be taken back: the helper is gone with all its numbers. Who is alone to
         // blame is not known, so all that may hang are left out, which leaves the others their numbers.
-        if matches!(error, HelperError::Timeout(_)) && self.rest == 0 {
+        // As long as a call hangs, the next attempt is refused before it makes another one that does.
+        if matches!(error, HelperError::Timeout(_) | HelperError::Stuck) && self.rest == 0 {
             self.rest = self.next_rest;
             self.next_rest = LONGEST_REST.min(self.next_rest * 2);
         }

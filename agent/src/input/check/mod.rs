@@ -113,6 +113,9 @@ pub enum HelperError {
     /// The helper did not answer in time and was killed.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// A helper that an earlier check had made was killed and has not ended. Nothing was executed.
+    #[error("an earlier check of it is stuck in the kernel: its helper was killed and has not ended")]
+    Stuck,
     /// The helper ended without an answer.
     #[error("the helper ended: {0}")]
     Died(String),
@@ -126,7 +129,8 @@ pub enum HelperError {
 
 impl HelperError {
     /// Every [`Self::reason`].
-    pub const REASONS: &[&str] = &["no_target", "unsupported", "enter", "timeout", "died", "wire", "failed"];
+    pub const REASONS: &[&str] =
+        &["no_target", "unsupported", "enter", "timeout", "stuck", "died", "wire", "failed"];
 
     /// One word for it.
     pub const fn reason(&self) -> &'static str {
@@ -135,6 +139,7 @@ impl HelperError {
             Self::Unsupported(_) => "unsupported",
             Self::Enter(_) => "enter",
             Self::Timeout(_) => "timeout",
+            Self::Stuck => "stuck",
             Self::Died(_) => "died",
             Self::Wire(wire::WireError::Failed(_)) | Self::Failed(_) => "failed",
             Self::Wire(_) => "wire",

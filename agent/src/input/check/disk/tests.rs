@@ -144,8 +144,8 @@ fn after_a_timeout_what_may_hang_rests_for_a_while() {
     let mut disk = Disk::default();
     let hangs = |disk: &mut Disk| check(disk, &inside).number("left_out", &["hangs"]).unwrap() > 0.0;
     assert!(!hangs(&mut disk));
-    for rest in [FIRST_REST, FIRST_REST * 2] {
-        disk.generate_error_metrics(&HelperError::Timeout(TIMEOUT), &mut MemoryAccumulator::new());
+    for (error, rest) in [(HelperError::Timeout(TIMEOUT), FIRST_REST), (HelperError::Stuck, FIRST_REST * 2)] {
+        disk.generate_error_metrics(&error, &mut MemoryAccumulator::new());
         for _ in 0..rest {
             assert!(hangs(&mut disk));
         }
