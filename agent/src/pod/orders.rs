@@ -104,12 +104,18 @@ pub(super) enum Ending {
     Code(i32),
     /// By a signal.
     Signal(i32),
+    /// It was never there: the error of the fork.
+    NotStarted(i32),
 }
 
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
+            Self::NotStarted(libc::EAGAIN) => f.write_str(
+                "it cannot be started: EAGAIN: raise the limit of processes (TasksMax of the service, or the pod's pids limit)",
+            ),
+            Self::NotStarted(error) => write!(f, "it cannot be started: {}", nix::errno::Errno::from_raw(*error)),
             Self::Signal(number) => match nix::sys::signal::Signal::try_from(*number) {
                 Ok(signal) => f.write_str(signal.as_str()),
                 Err(_) => write!(f, "signal {number}"),
@@ -200,11 +206,12 @@ impl Notice {
             Self::Ended { id, ending } => {
                 bytes.push(ENDED);
                 bytes.extend(id.to_le_bytes());
-                let (by_signal, number) = match ending {
+                let (how, number) = match ending {
                     Ending::Code(code) => (0, code),
                     Ending::Signal(signal) => (1, signal),
+                    Ending::NotStarted(error) => (2, error),
                 };
-                bytes.push(by_signal);
+                bytes.push(how);
                 bytes.extend(number.to_le_bytes());
             }
         }
@@ -217,9 +224,14 @@ impl Notice {
             (VERSION, READY) => Some(Self::Ready { missing: u64::from_le_bytes(rest.try_into().ok()?) }),
             (VERSION, ENDED) => {
                 let (id, rest) = rest.split_first_chunk()?;
-                let (by_signal, number) = rest.split_first()?;
+                let (how, number) = rest.split_first()?;
                 let number = i32::from_le_bytes(number.try_into().ok()?);
-                let ending = if *by_signal == 0 { Ending::Code(number) } else { Ending::Signal(number) };
+                let ending = match how {
+                    0 => Ending::Code(number),
+                    1 => Ending::Signal(number),
+                    2 => Ending::NotStarted(number),
+                    _ => return None,
+                };
                 Some(Self::Ended { id: u32::from_le_bytes(*id), ending })
             }
             _ => None,
@@ -270,11 +282,14 @@ mod tests {
             Notice::Ready { missing: 5 },
             Notice::Ended { id: 4, ending: Ending::Code(1) },
             Notice::Ended { id: 4, ending: Ending::Signal(31) },
+            Notice::Ended { id: 4, ending: Ending::NotStarted(libc::EAGAIN) },
         ];
         for notice in notices {
             assert_eq!(Notice::parse(&notice.to_bytes()), Some(notice));
         }
         assert_eq!(Ending::Signal(31).to_string(), "SIGSYS");
+        assert!(Ending::NotStarted(libc::EAGAIN).to_string().contains("TasksMax"));
+        assert!(Ending::NotStarted(libc::ENOMEM).to_string().contains("ENOMEM"));
     }
 
     proptest! {

@@ -180,7 +180,10 @@ impl Pool {
         self.meters.started();
         match Client::arrived(id, ours).await {
             Ok((client, net)) => {
-                self.lock().room(key).net = Some(net);
+                let mut state = self.lock();
+                state.not_started = None;
+                state.room(key).net = Some(net);
+                drop(state);
                 lease.client = Some(client);
                 Ok(lease)
             }

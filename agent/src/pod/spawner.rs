@@ -245,9 +245,9 @@ impl Spawner {
 
     /// Forks. Where that is impossible, the connection ends without a word.
     fn start(&mut self, id: u32, needs: Needs, expected: Option<&Expected>, connection: OwnedFd) {
-        let failed = Notice::Ended { id, ending: Ending::Code(1) };
+        let failed = |error: i32| Notice::Ended { id, ending: Ending::NotStarted(error) };
         if self.helpers.len() >= MOST {
-            self.unsent.push_back(failed);
+            self.unsent.push_back(failed(libc::EUSERS));
             return;
         }
         match sys::fork() {
@@ -259,7 +259,7 @@ impl Spawner {
                 self.helpers.push(Running { id, group, relays, executes, ending: None });
             }
             Ok(None) => helper::run(&self.host, needs, expected, connection),
-            Err(_) => self.unsent.push_back(failed),
+            Err(error) => self.unsent.push_back(failed(error.raw_os_error().unwrap_or(0))),
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) killed: Killed,
     pub(super) ended: VecDeque<(u32, Ending)>,
     pub(super) rooms: HashMap<Key, Room>,
+    /// The error of the last one that could not be started, until one is.
+    pub(super) not_started: Option<i32>,
     pub(super) is_gone: bool,
     /// There is another spawner, which waits for word.
     pub(super) is_new: bool,
@@ -93,6 +95,11 @@ impl State {
         let is_there = control.hear(|notice| match notice {
             Notice::Ended { id, ending } => {
                 gone.insert(id);
+                if let Ending::NotStarted(error) = ending
+                    && self.not_started.replace(error) != Some(error)
+                {
+                    tracing::warn!(%ending, "no helper");
+                }
                 self.ended.push_back((id, ending));
             }
             // The first one was heard at the start. Helpers end with their spawner.
