@@ -6,7 +6,10 @@
 //! * sent resets are `OutRsts`. Before Linux 6.10 the tracepoint is silent about resets that no socket sends,
 //!   so those of closed ports are missing there. Since it tells of them it also tells the reason;
 //! * passive connections are `PassiveOpens`;
-//! * active connections and failed connects together are `ActiveOpens`, which counts at the start;
+//! * active connections and failed connects together are `ActiveOpens`, which counts at the start, and those that
+//!   found no local port (`EADDRNOTAVAIL`): the socket had begun to connect by then, and nothing was sent;
+//! * a connect that has no route (`EHOSTUNREACH` or `ENETUNREACH` at once) is in none of these: the kernel refuses
+//!   it before the socket leaves its first state. One that a router answers as unreachable has failed;
 //! * failed connects are more than `AttemptFails` where a program gives up before the kernel does, and fewer
 //!   where the other side gives up: that is no connect of this host.
 //!
@@ -146,7 +149,7 @@ static CONNECTIONS_TOTAL: Metric = Metric::counter(
 
 static FAILED_TOTAL: Metric = Metric::counter(
     "tcp_failed_connects_total",
-    "TCP connects of this host that ended without a connection: refused, timed out, unreachable or given up.",
+    "TCP connects of this host that ended without a connection: refused, timed out, answered as unreachable, given up or without a local port; what has no route is not tried.",
     &[],
 )
 .since(Since::Attach);
