@@ -75,7 +75,8 @@ pub(crate) fn a_pod_sets_traps(lab: &Lab) {
 /// A program of the attacker's that is called like what keeps containers, and is told to keep one of its victim's.
 fn impostor(folder: &Path, uid: &str) -> ContainerSpec {
     let name = format!("k8s_server_web-victim_{}_{uid}_0", space());
-    let words = ["/evil/conmon", "-c", "trap exit TERM; while :; do sleep 0.1; done", "-n", &name, "-b", "/evil"];
+    let words =
+        ["/evil/conmon", "-c", "trap exit TERM; while :; do sleep 0.1; done", "-n", &name, "-b", "/evil"];
     let host = ["/usr", "/lib", "/lib64"].map(|path| (path.into(), path.to_owned()));
     ContainerSpec {
         command: words.map(str::to_owned).to_vec(),
