@@ -95,8 +95,8 @@ const CHECKS: &str = "Inputs that try something out on a target: this host, or c
 fn templates() -> String {
     format!(
         "With a `target`, the texts of options, and `tags`, may take what is known of it: {}. Behind a bar stands what is \
-         taken where the target has nothing, and `{{{{` is a brace. What a target lacks makes its check `executed 0`; a tag is \
-         left out.\n\n```toml\n{TEMPLATES}\n```",
+         taken where the target has nothing, and `{{{{` is a brace. Only a pod whose runtime speaks CRI has an `{{ip}}`. What a \
+         target lacks makes its check `executed 0`; a tag is left out.\n\n```toml\n{TEMPLATES}\n```",
         codes(WORDS.map(|word| format!("{{{word}}}")).iter().map(String::as_str))
     )
 }

@@ -57,8 +57,8 @@ pub static DEF: InputDef = InputDef {
         OptionDef {
             key: "prints",
             default: OptionValue::Text("prometheus"),
-            help: "What the program prints: `prometheus` is the text format, `json` objects with `name`, `labels` and \
-                   `value`, in an array or one after another.",
+            help: "What the program prints: `prometheus` is the text format, of which samples with a time of their own are left \
+                   out, `json` objects with `name`, `labels` and `value`, in an array or one after another.",
         },
         OptionDef {
             key: "timeout",

@@ -84,7 +84,8 @@ pub(super) static OPTIONS: &[OptionDef] = &[
     OptionDef {
         key: "ca_file",
         default: OptionValue::Text(""),
-        help: "A file of the host with the PEM certificates that are trusted, instead of those of Mozilla.",
+        help: "A file of the host with the PEM certificates that are trusted, instead of those of Mozilla, as it is when the \
+               agent starts or this section changes.",
     },
 ];
 
