@@ -160,7 +160,7 @@ impl Pool {
     /// A new helper, once it has arrived.
     async fn start<'a>(&'a self, errand: &'a Errand<'a>) -> Result<Lease<'a>, HelperError> {
         let Errand { key, expected, .. } = errand;
-        let net = self.lock().room(key).net;
+        let net = self.lock().net(key);
         let expected = expected.clone().map(|expected| Expected { net, ..expected });
         let failed = |error: io::Error| HelperError::Failed(error.to_string());
         let (ours, theirs) = Connection::pair().map_err(failed)?;
@@ -182,7 +182,7 @@ impl Pool {
             Ok((client, net)) => {
                 let mut state = self.lock();
                 state.not_started = None;
-                state.room(key).net = Some(net);
+                state.note_net(key, net);
                 drop(state);
                 lease.client = Some(client);
                 Ok(lease)

@@ -18,6 +18,8 @@ use super::{
 
 /// Helpers of a kind in one container, at the most; further requests wait.
 const SEATS: usize = 3;
+/// Keys whose network is remembered after their last helper has left.
+const MOST_NETS: usize = 4096;
 /// Endings that are remembered until somebody asks.
 const REMEMBERED: usize = 64;
 
@@ -39,8 +41,6 @@ pub(super) struct Room {
     /// How many seats there are.
     wide: usize,
     pub(super) idle: Vec<Client>,
-    /// The network namespace that the first one found. The others have to find the same.
-    pub(super) net: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +53,7 @@ pub(super) struct State {
     pub(super) killed: Killed,
     pub(super) ended: VecDeque<(u32, Ending)>,
     pub(super) rooms: HashMap<Key, Room>,
+    pub(super) nets: HashMap<Key, u64>,
     /// The error of the last one that could not be started, until one is.
     pub(super) not_started: Option<i32>,
     pub(super) is_gone: bool,
@@ -66,8 +67,21 @@ impl State {
             seats: Arc::new(Semaphore::new(1)),
             wide: 1,
             idle: Vec::new(),
-            net: None,
         })
+    }
+
+    /// The network namespace that the first helper of a key found. All others have to find the same, also when the
+    /// first one is long gone.
+    pub(super) fn net(&self, key: &Key) -> Option<u64> {
+        self.nets.get(key).copied()
+    }
+
+    pub(super) fn note_net(&mut self, key: &Key, net: u64) {
+        if self.nets.len() >= MOST_NETS {
+            let rooms = &self.rooms;
+            self.nets.retain(|key, _| rooms.contains_key(key));
+        }
+        self.nets.insert(key.clone(), net);
     }
 
     /// Helpers that take part in the bound that all share. Of those that are stuck nobody could make room.
