@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
+    io::{BufRead, BufReader, Read},
     os::unix::fs::MetadataExt,
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -139,11 +139,14 @@ impl Processes {
         (root.is_some() && root == self.root_mount(1)) || !self.is_contained(pid)
     }
 
-    /// The number of the mount that a process has for `/`. No two mounts have the same, in whatever namespaces.
+    /// The number of the mount that a process has for `/`. No two mounts have the same, in whatever namespaces. It is
+    /// among the first of a table that has thousands of lines on a node with many containers.
     fn root_mount(&self, pid: u32) -> Option<u64> {
-        let mounts = fs::read(self.procfs.join(format!("{pid}/mountinfo"))).ok()?;
-        let mut mounts = parse::lines(&mounts).filter_map(mountinfo::parse_line);
-        mounts.find(|mount| mount.point == b"/").map(|mount| mount.id)
+        let table = File::open(self.procfs.join(format!("{pid}/mountinfo"))).ok()?;
+        BufReader::new(table).split(b'\n').map_while(Result::ok).find_map(|line| {
+            let mount = mountinfo::parse_line(&line)?;
+            (mount.point == b"/").then_some(mount.id)
+        })
     }
 
     /// Whether a process is in the group of a container, or cannot be said not to be.

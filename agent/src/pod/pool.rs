@@ -198,7 +198,9 @@ impl Pool {
                 let mut state = self.lock();
                 state.hear(&self.control, &self.meters);
                 if state.is_gone {
-                    return Err(HelperError::Died("the spawner has ended".to_owned()));
+                    return Err(HelperError::Died(
+                        "the spawner and its keeper have ended: start the agent again".to_owned(),
+                    ));
                 }
                 let verdict = state.killed.helper(container);
                 if verdict == Verdict::Stuck {
